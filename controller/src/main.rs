@@ -1,0 +1,16 @@
+//! `controller`: see `controller --help`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use protocol::Exit;
+
+fn main() -> ExitCode {
+    match controller::run(controller::Args::parse()) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Exit::Failed.into()
+        }
+    }
+}

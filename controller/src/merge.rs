@@ -1,0 +1,106 @@
+//! The merge stage: the merger is told the names and checksums of this run's parts, so that a directory cache cannot
+//! hide one from it.
+
+use std::fs;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use protocol::{Exit, Proof, encode_line};
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::job::{Arguments, Job};
+use crate::view::Spinner;
+
+/// A finished part, as the merger reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartLine {
+    pub name: String,
+    pub rows: u64,
+    pub checksum: String,
+}
+
+/// What the merger says at its end.
+#[derive(Debug, Deserialize)]
+pub struct Merged {
+    pub generation: u64,
+    pub num_images: u64,
+    pub added: u64,
+    pub dropped: u64,
+    pub replaced: u64,
+    pub proof: Option<Proof>,
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+impl Merged {
+    /// How a merge alone ended.
+    pub fn exit(&self) -> Exit {
+        match self.proof {
+            Some(proof) if !proof.holds() => Exit::Failed,
+            Some(proof) => Exit::after(proof.failed),
+            None => Exit::Done,
+        }
+    }
+}
+
+/// The parts of a run that was not merged.
+pub struct Kept {
+    pub run_id: String,
+    pub lines: Vec<PartLine>,
+}
+
+/// Writes the run's parts beside its manifest, for `--merge-only`.
+pub fn keep_parts(job: &Job, run_id: &str, parts: &[PartLine]) -> Result<()> {
+    let path = job.prefix.run(run_id).parts();
+    let text: String = parts.iter().map(encode_line).collect();
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The parts that the newest run left.
+pub fn kept_parts(job: &Job) -> Result<Kept> {
+    let runs = job.prefix.runs();
+    let names = fs::read_dir(&runs).with_context(|| format!("no run to merge in {}", runs.display()))?.flatten();
+    let newest = names.filter(|e| e.path().join("run.json").is_file()).filter_map(|e| e.file_name().into_string().ok()).max();
+    let Some(run_id) = newest else { bail!("no run to merge in {}; run the controller with --image-dir first", runs.display()) };
+    let path = job.prefix.run(&run_id).parts();
+    let text = fs::read_to_string(&path).with_context(|| {
+        format!("run {run_id} was not finished ({}); run the controller with --image-dir again, it goes on where it was", path.display())
+    })?;
+    let lines: Result<Vec<PartLine>, _> = text.lines().map(serde_json::from_str).collect();
+    Ok(Kept { run_id, lines: lines.with_context(|| format!("{} is damaged", path.display()))? })
+}
+
+/// Runs the merger over the parts of a run.
+pub async fn merge(job: &Job, run_id: &str, parts: &[PartLine]) -> Result<Merged> {
+    let spinner = Spinner::new("Merging");
+    let arguments = Arguments::default()
+        .set("index-prefix", job.prefix.dir())
+        .set("run", run_id)
+        .set("parts", "-")
+        .flag("fresh", job.args.fresh);
+    let mut child = Command::new(fleet::program("merger")?)
+        .args(&arguments.0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .context("cannot start the merger")?;
+    let mut input = child.stdin.take().context("the merger has no standard input")?;
+    let lines: String = parts.iter().map(encode_line).collect();
+    let feeding = tokio::spawn(async move {
+        // A merger that ended early says why itself.
+        let _ = input.write_all(lines.as_bytes()).await;
+    });
+    let output = child.wait_with_output().await.context("the merger was lost")?;
+    feeding.await?;
+    drop(spinner);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = String::from_utf8_lossy(&output.stdout);
+    match last.lines().next_back().map(serde_json::from_str::<Merged>) {
+        Some(Ok(merged)) => Ok(merged),
+        _ => bail!("{}", said.trim().trim_start_matches("error: ")),
+    }
+}

@@ -1,0 +1,121 @@
+//! What a person sees while a run goes on: bars on a terminal, a line now and then elsewhere. Always standard error.
+
+use std::cell::Cell;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanCount, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Off a terminal, a line is said this often.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// A bar for each host and one for all.
+pub struct View {
+    bars: Option<Bars>,
+    said: Cell<Instant>,
+}
+
+struct Bars {
+    all: MultiProgress,
+    hosts: Vec<ProgressBar>,
+    total: ProgressBar,
+}
+
+impl View {
+    /// Bars for hosts with their names and expected numbers of pictures.
+    pub fn new(hosts: &[(String, u64)]) -> Self {
+        let bars = std::io::stderr().is_terminal().then(|| {
+            let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
+            let width = hosts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).clamp(5, 20);
+            let style = |colour: &str| {
+                ProgressStyle::with_template(&format!("{{prefix:{width}!}} {{wide_bar:.{colour}}} {{pos}}/{{len}} {{msg}}"))
+                    .expect("the template is well formed")
+                    .progress_chars("━╸─")
+            };
+            let bar = |name: &str, length: u64, colour: &str| {
+                all.add(ProgressBar::new(length)).with_style(style(colour)).with_prefix(name.to_owned())
+            };
+            let working = hosts.iter();
+            let hosts = working.map(|(name, n)| bar(name, *n, "blue")).collect();
+            Bars { hosts, total: bar("total", 0, "green"), all: all.clone() }
+        });
+        Self { bars, said: Cell::new(Instant::now()) }
+    }
+
+    /// Shows how far a host is.
+    pub fn host(&self, i: usize, done: u64, failed: u64, rate: Option<f64>) {
+        let Some(bar) = self.bars.as_ref().map(|b| &b.hosts[i]) else { return };
+        if bar.length().is_none_or(|length| length < done) {
+            bar.set_length(done);
+        }
+        bar.set_position(done);
+        let rate = rate.map_or_else(|| "starting".into(), |r| format!("{r:.1}/s"));
+        bar.set_message(if failed > 0 { format!("{rate} {failed} failed") } else { rate });
+    }
+
+    /// Shows how far the run is.
+    pub fn total(&self, done: u64, total: u64, failed: u64, rate: f64) {
+        let left = if rate > 0.0 { Some(Duration::from_secs_f64((total - done.min(total)) as f64 / rate)) } else { None };
+        if let Some(bars) = &self.bars {
+            bars.total.set_length(total);
+            bars.total.set_position(done.min(total));
+            let left = left.map_or_else(String::new, |l| format!("{rate:.1}/s {:#} left", HumanDuration(l)));
+            bars.total.set_message(left);
+        } else if self.said.get().elapsed() > LINE_EVERY {
+            self.said.set(Instant::now());
+            let percent = 100.0 * done as f64 / total.max(1) as f64;
+            let left = left.map_or_else(|| "not known yet".into(), |l| format!("{:.1}min", l.as_secs_f64() / 60.0));
+            let failed = if failed > 0 { format!(" - {failed} failed") } else { String::new() };
+            let (done, total) = (HumanCount(done), HumanCount(total));
+            eprintln!("Progress: {done}/{total} images ({percent:.1}%) - {rate:.1} img/s - ETA: {left}{failed}");
+        }
+    }
+
+    /// A line that stays.
+    pub fn note(&self, line: &str) {
+        match &self.bars {
+            // A terminal that is gone is no reason to stop.
+            Some(bars) => drop(bars.all.println(line)),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    /// Takes the bars away.
+    pub fn clear(&self) {
+        if let Some(bars) = &self.bars {
+            drop(bars.all.clear());
+        }
+    }
+}
+
+/// A sign of life for work of unknown length. Gone when dropped.
+pub struct Spinner(ProgressBar);
+
+impl Spinner {
+    /// Begins with a text.
+    pub fn new(text: &'static str) -> Self {
+        let bar = ProgressBar::new_spinner().with_message(text);
+        if std::io::stderr().is_terminal() {
+            bar.enable_steady_tick(Duration::from_millis(120));
+        } else {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        Self(bar)
+    }
+
+    /// Changes the text.
+    pub fn say(&self, text: &str) {
+        self.0.set_message(text.to_owned());
+    }
+
+    /// A line that stays.
+    pub fn note(&self, line: &str) {
+        self.0.suspend(|| eprintln!("{line}"));
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

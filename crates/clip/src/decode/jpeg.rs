@@ -1,0 +1,120 @@
+//! JPEG by libjpeg-turbo, with the settings of Pillow: accurate integer DCT and smooth upsampling.
+//!
+//! What Pillow tolerates is tolerated: libjpeg's warnings are about bits that look wrong, and the picture is there.
+//! What ends too early is an error, as it is there.
+
+use std::borrow::Cow;
+
+use turbojpeg::{Colorspace, DecompressHeader, Decompressor, Image, PixelFormat, ScalingFactor};
+
+use super::jpeg_stream::Stream;
+use super::{DecodeError, DecodeLimits, DecodeMode, Picture, colour, orientation};
+
+pub fn decode(bytes: &[u8], mode: DecodeMode, target_side: usize, limits: &DecodeLimits) -> Result<Picture, DecodeError> {
+    let stream = Stream::read(bytes);
+    let mut decompressor = Decompressor::new().map_err(DecodeError::undecodable)?;
+    let mut data = Cow::Borrowed(bytes);
+    let mut header = decompressor.read_header(&data);
+    // A warning about the header hides what it says.
+    if header.as_ref().is_err_and(is_warning) {
+        data = Cow::Owned(stream.cleaned());
+        header = decompressor.read_header(&data);
+    }
+    let header = header.map_err(|e| DecodeError::undecodable(text(&e)))?;
+    limits.check(header.width, header.height)?;
+    let factor = match mode {
+        DecodeMode::Fast if !header.is_lossless => scale(header.width.min(header.height), 2 * target_side),
+        _ => ScalingFactor::ONE,
+    };
+    decompressor.set_scaling_factor(factor).map_err(DecodeError::undecodable)?;
+    let mut picture = pixels(&mut decompressor, &header.scaled(factor), &data);
+    if picture.warning.is_some() && !stream.ends {
+        if !stream.one_scan {
+            return Err(DecodeError::undecodable("the file ends too early"));
+        }
+        // Perhaps only the end marker is missing. With one, a warning tells whether pixels are missing too.
+        let mut ended = data.into_owned();
+        ended.extend([0xFF, 0xD9]);
+        picture = pixels(&mut decompressor, &header.scaled(factor), &ended);
+        if picture.warning.as_ref().is_some_and(|w| w.contains("premature end")) {
+            return Err(DecodeError::undecodable("the file ends too early"));
+        }
+    }
+    if let Some(fatal) = picture.fatal {
+        return Err(DecodeError::undecodable(fatal));
+    }
+    let rgb = match header.colorspace {
+        // Inverted, as Adobe's programs write it and Pillow always takes it.
+        Colorspace::CMYK | Colorspace::YCCK => {
+            picture.values.iter_mut().for_each(|v| *v = 255 - *v);
+            colour::cmyk_to_rgb(&picture.values)
+        }
+        _ => picture.values,
+    };
+    let size = header.scaled(factor);
+    let picture = Picture { width: size.width, height: size.height, rgb };
+    let turned = orientation::of_container(bytes).or_else(|| orientation::of_xmp(stream.xmp?));
+    Ok(orientation::upright(picture, turned))
+}
+
+struct Pixels {
+    values: Vec<u8>,
+    warning: Option<String>,
+    fatal: Option<String>,
+}
+
+fn pixels(decompressor: &mut Decompressor, size: &DecompressHeader, data: &[u8]) -> Pixels {
+    let format = match size.colorspace {
+        Colorspace::CMYK | Colorspace::YCCK => PixelFormat::CMYK,
+        _ => PixelFormat::RGB,
+    };
+    let pitch = size.width * format.size();
+    let mut image = Image { pixels: vec![0; pitch * size.height], width: size.width, pitch, height: size.height, format };
+    let (warning, fatal) = match decompressor.decompress(data, image.as_deref_mut()) {
+        Ok(()) => (None, None),
+        Err(e) if is_warning(&e) => (Some(text(&e)), None),
+        Err(e) => (None, Some(text(&e))),
+    };
+    Pixels { values: image.pixels, warning, fatal }
+}
+
+/// The smallest scale that leaves at least `wanted` pixels on the shorter edge.
+fn scale(shorter: usize, wanted: usize) -> ScalingFactor {
+    let eighths = (1..8).find(|&n| ScalingFactor::new(n, 8).scale(shorter) >= wanted);
+    ScalingFactor::new(eighths.unwrap_or(8), 8)
+}
+
+/// Whether an error is one of libjpeg's warnings (`JWRN_` in its jerror.h): the interface does not tell otherwise. What
+/// is fatal replaces the text of a warning.
+fn is_warning(error: &turbojpeg::Error) -> bool {
+    const WARNINGS: [&str; 7] = [
+        "Corrupt JPEG data",
+        "Premature end of JPEG file",
+        "Inconsistent progression sequence",
+        "Invalid SOS parameters",
+        "Unknown Adobe color transform",
+        "Warning: ",
+        "Application transferred too many",
+    ];
+    let text = text(error);
+    WARNINGS.iter().any(|warning| text.starts_with(warning))
+}
+
+fn text(error: &turbojpeg::Error) -> String {
+    match error {
+        turbojpeg::Error::TurboJpegError(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scale_keeps_twice_the_side() {
+        let of = |shorter| scale(shorter, 448).scale(shorter);
+        assert_eq!((of(3000), of(448), of(449), of(100), of(3584)), (750, 448, 449, 100, 448));
+        assert!((448..100_000).all(|shorter| of(shorter) >= 448));
+    }
+}

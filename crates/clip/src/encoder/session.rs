@@ -1,0 +1,119 @@
+//! A session on one of a model's two graphs: opened, its inputs and outputs checked, run.
+
+use std::thread::available_parallelism;
+
+use ort::session::{Session, SessionInputValue};
+use ort::value::{Outlet, TensorElementType};
+
+use super::options::{EncoderOptions, Provider};
+use crate::ModelError;
+use crate::model::Graph;
+use crate::runtime::environment;
+
+/// An open graph with the one output that is wanted of it.
+#[derive(Debug)]
+pub struct Encoder {
+    session: Session,
+    output: String,
+    /// Names the graph in errors.
+    file: String,
+    /// What computes.
+    pub provider: Provider,
+    /// The precision's name.
+    pub precision: String,
+}
+
+impl Encoder {
+    /// Opens `graph`; `output` is the name of its embedding.
+    pub fn open(graph: &Graph, output: &str, options: &EncoderOptions) -> Result<Self, ModelError> {
+        let (provider, precision) = Provider::choose(options)?;
+        let environment = environment()?;
+        let file = graph.to_string();
+        let threads = match options.threads {
+            0 => available_parallelism().map_or(1, |n| n.get()),
+            n => n,
+        };
+        let open = || -> ort::Result<Session> {
+            // Threads that wait by spinning would take the processors from those that decode.
+            let mut builder = Session::builder(environment)?.with_intra_threads(threads)?.with_intra_op_spinning(false)?;
+            match provider {
+                Provider::Cpu => {}
+            }
+            match graph {
+                Graph::File(path) => builder.commit_from_file(path),
+                Graph::BuiltIn(_, bytes) => builder.commit_from_memory(bytes),
+            }
+        };
+        let session = open().map_err(|e| ModelError::unusable(&file, format!("is no model that ONNX Runtime can open: {e}")))?;
+        let output = find_output(&session, output).map_err(|e| ModelError::unusable(&file, e))?;
+        Ok(Self { session, output, file, provider, precision: precision.to_string() })
+    }
+
+    /// The input of this name.
+    pub fn input(&self, name: &str) -> Option<&Outlet> {
+        self.session.inputs().iter().find(|input| input.name() == name)
+    }
+
+    /// The input of this name, its element type and shape (-1 for what is not fixed); an error if there is none.
+    pub fn required(&self, name: &str) -> Result<(TensorElementType, Vec<i64>), ModelError> {
+        let found = self.input(name).and_then(tensor);
+        found.ok_or_else(|| self.unusable(format!("has no input {name}, but {}", names(self.session.inputs()))))
+    }
+
+    /// An error if there are inputs beside those `known`.
+    pub fn no_input_but(&self, known: &[&str]) -> Result<(), ModelError> {
+        match self.session.inputs().iter().find(|input| !known.contains(&input.name())) {
+            None => Ok(()),
+            Some(other) => Err(self.unusable(format!("wants an input {:?}, which no CLIP encoder has", other.name()))),
+        }
+    }
+
+    /// An error that names the graph.
+    pub fn unusable(&self, detail: impl ToString) -> ModelError {
+        ModelError::unusable(&self.file, detail)
+    }
+
+    /// D as the graph declares it; none if it leaves it open.
+    pub fn declared_dim(&self) -> Option<usize> {
+        let output = self.session.outputs().iter().find(|o| o.name() == self.output)?;
+        let (_, shape) = tensor(output)?;
+        usize::try_from(shape[1]).ok().filter(|&d| d > 0)
+    }
+
+    /// Runs a batch: rows f32 [batch, D], one after the other, and D.
+    pub fn run(&mut self, inputs: Vec<(&str, SessionInputValue<'_>)>, batch: usize) -> Result<(Vec<f32>, usize), ModelError> {
+        let failed = |e: ort::Error| ModelError::Run { file: self.file.clone(), batch, detail: e.to_string() };
+        let outputs = self.session.run(inputs).map_err(failed)?;
+        let (shape, values) = outputs[self.output.as_str()].try_extract_tensor::<f32>().map_err(failed)?;
+        match shape[..] {
+            [rows, dim] if rows == batch as i64 && dim > 0 => Ok((values.to_vec(), dim as usize)),
+            _ => {
+                let detail = format!("gives {} of shape {shape:?} for a batch of {batch}; [{batch}, D] is wanted", self.output);
+                Err(ModelError::unusable(&self.file, detail))
+            }
+        }
+    }
+}
+
+/// The output called `name`, else the only f32 [N, D]: an export may name it otherwise, but where there are several,
+/// only the name tells the embedding from what comes before the projection.
+fn find_output(session: &Session, name: &str) -> Result<String, String> {
+    let matrix = |o: &&Outlet| matches!(tensor(o), Some((TensorElementType::Float32, shape)) if shape.len() == 2);
+    let outputs = session.outputs();
+    if let Some(output) = outputs.iter().find(|o| o.name() == name) {
+        return if matrix(&output) { Ok(name.into()) } else { Err(format!("its output {name} is {}, not f32 [N, D]", output.dtype())) };
+    }
+    let matrices: Vec<&Outlet> = outputs.iter().filter(matrix).collect();
+    match matrices[..] {
+        [output] => Ok(output.name().into()),
+        _ => Err(format!("has no output {name} and not one f32 [N, D] that could be it, but {}", names(outputs))),
+    }
+}
+
+fn tensor(outlet: &Outlet) -> Option<(TensorElementType, Vec<i64>)> {
+    Some((outlet.dtype().tensor_type()?, outlet.dtype().tensor_shape()?.to_vec()))
+}
+
+fn names(outlets: &[Outlet]) -> String {
+    outlets.iter().map(|o| format!("{} {}", o.name(), o.dtype())).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,181 @@
+//! What can go wrong with the files of an index. Every error names the file and says what to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use protocol::FORMAT_VERSION;
+
+/// Why an operation on an index's files did not succeed. Nothing that stood before was harmed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// The system refused: no space, no permission, the share is gone.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file's bytes are not what was written.
+    #[error("{} is damaged: {what}; {remedy}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A file was written by newer software.
+    #[error("{} has format version {found}, this program knows up to {FORMAT_VERSION}: run setup_workers.sh to update", path.display())]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+    },
+    /// A file belongs to another collection.
+    #[error(
+        "{} holds pictures of {has:?}, not of {wanted:?}: use another --index-prefix, or build the index anew with --fresh",
+        path.display()
+    )]
+    OtherRoot {
+        /// The file.
+        path: PathBuf,
+        /// Its root.
+        has: String,
+        /// The root that was asked for.
+        wanted: String,
+    },
+    /// A file's vectors come from another model.
+    #[error(
+        "{} holds vectors of model {has}, not of {wanted}: use the model of the index, or build it anew with --fresh",
+        path.display()
+    )]
+    OtherModel {
+        /// The file.
+        path: PathBuf,
+        /// Its model: name, dimension and fingerprint.
+        has: String,
+        /// The model that was asked for.
+        wanted: String,
+    },
+    /// Vectors of different lengths were brought together.
+    #[error("{what} has {found} values, the index has {expected}: embed it with the index's model")]
+    Dimension {
+        /// Which vector.
+        what: String,
+        /// Its length.
+        found: usize,
+        /// The index's D.
+        expected: usize,
+    },
+    /// A named part did not show up, or is not the one that was named.
+    #[error("part {}: {what}; run the controller again, it embeds what is missing", path.display())]
+    PartMissing {
+        /// The part's file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// A worker's partial index cannot be merged.
+    #[error("{what}: {remedy}")]
+    Partial {
+        /// Each file and what is wrong with it.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// There is no index and nothing to make one of.
+    #[error("there is nothing to merge at {}: no picture was embedded yet", prefix.display())]
+    NothingToMerge {
+        /// The index's prefix.
+        prefix: PathBuf,
+    },
+    /// There is no index.
+    #[error("there is no index at {}: {} does not exist; build one with the controller", prefix.display(), meta.display())]
+    NoIndex {
+        /// The index's prefix.
+        prefix: PathBuf,
+        /// Its metadata file.
+        meta: PathBuf,
+    },
+    /// Files of an index are there, but not the file that lists them.
+    #[error(
+        "{} is missing, but {} is there: restore it, or build the index anew with --fresh",
+        meta.display(), other.display()
+    )]
+    MetaMissing {
+        /// `P.meta.json`.
+        meta: PathBuf,
+        /// What is there.
+        other: PathBuf,
+    },
+    /// Another merge finished while this one worked.
+    #[error("another merge changed {} meanwhile; nothing was written; merge again", meta.display())]
+    ChangedMeanwhile {
+        /// `P.meta.json`.
+        meta: PathBuf,
+    },
+    /// The switch to the new generation was made, but what comes after it was not.
+    #[error("generation {generation} of {} is merged and in use, but its last steps failed; merge again to finish them", prefix.display())]
+    AfterSwitch {
+        /// The new generation.
+        generation: u64,
+        /// The index's prefix.
+        prefix: PathBuf,
+        /// What failed.
+        source: Box<IndexError>,
+    },
+    /// faiss reported an error.
+    #[error("faiss cannot {action} {}: {message}", path.display())]
+    Faiss {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What faiss said.
+        message: String,
+    },
+}
+
+impl IndexError {
+    /// For `map_err`: what was tried and on which file.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// True if the file or folder is simply not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// What a file is, for saying what to do when it is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    Part,
+    Partial,
+    Generation,
+    Meta,
+    Run,
+    Written,
+}
+
+impl FileKind {
+    pub(crate) fn damaged(self, path: &Path, what: impl Into<String>) -> IndexError {
+        let remedy = match self {
+            Self::Part => "delete it and run the controller again, it embeds these pictures again",
+            Self::Partial => "run its worker again",
+            Self::Generation => "restore it from a backup, or build the index anew with --fresh",
+            Self::Meta => "restore it from a backup, or build the index anew with --fresh",
+            Self::Run => "run the controller again",
+            Self::Written => "what was just written does not read back: check the disk; the old index is untouched",
+        };
+        IndexError::Damaged { path: path.into(), what: what.into(), remedy }
+    }
+}

@@ -1,0 +1,130 @@
+//! Writes a generation, reads it back, and switches to it. Until the last rename readers see the old one.
+
+use std::fs;
+use std::path::Path;
+
+use protocol::layout::generation_name;
+use protocol::{IndexMeta, IndexPrefix, SegmentMeta};
+
+use crate::atomic::{self, TEMP_MARK, Temp};
+use crate::error::FileKind;
+use crate::flat::{FlatFile, FlatWriter};
+use crate::meta_file::segments;
+use crate::row::StoredRow;
+use crate::row_reader::RowFile;
+use crate::row_writer::{GENERATION_GROUP, RowWriter, Written, hash_file};
+use crate::IndexError;
+
+/// A generation while it is being written, in `P/gen-G.tmp-PID`.
+pub(crate) struct GenerationWriter {
+    generation: u64,
+    root: String,
+    dim: usize,
+    // Dropped before the folder: a network file system cannot remove files that are open.
+    rows: RowWriter,
+    vectors: FlatWriter,
+    folder: Temp,
+}
+
+impl GenerationWriter {
+    pub(crate) fn create(prefix: &IndexPrefix, generation: u64, root: &str, dim: usize) -> Result<Self, IndexError> {
+        atomic::create_dir(prefix.dir())?;
+        let name = format!("{}{TEMP_MARK}{}", generation_name(generation), std::process::id());
+        let folder = Temp::guard(prefix.dir().join(name));
+        atomic::create_dir(folder.path())?;
+        let rows = RowWriter::create(&folder.path().join("seg-0.parquet"), root, dim, GENERATION_GROUP, Vec::new())?;
+        let vectors = FlatWriter::create(&folder.path().join("seg-0.faiss"), dim)?;
+        Ok(Self { generation, root: root.into(), dim, rows, vectors, folder })
+    }
+
+    pub(crate) fn push(&mut self, row: &StoredRow) -> Result<(), IndexError> {
+        self.rows.push(row)?;
+        self.vectors.push(&row.vector)
+    }
+
+    /// Syncs and reads back what was written, then gives the folder its name. Nothing refers to it yet.
+    pub(crate) fn finish(self, prefix: &IndexPrefix) -> Result<(Published, SegmentMeta), IndexError> {
+        let written = self.rows.finish()?;
+        self.vectors.finish()?;
+        atomic::sync_dir(self.folder.path())?;
+        let faiss = read_back(self.folder.path(), &written, &self.root, self.dim)?;
+        let target = prefix.generation(self.generation);
+        // What a merge left that was killed before its switch.
+        if target.exists() {
+            fs::remove_dir_all(&target).map_err(IndexError::io("remove the leftover", &target))?;
+        }
+        self.folder.publish(&target)?;
+        let segment = SegmentMeta {
+            name: format!("{}/seg-0", generation_name(self.generation)),
+            rows: written.seal.rows,
+            parquet_bytes: written.bytes,
+            parquet_checksum: written.checksum,
+            faiss_bytes: faiss.0,
+            faiss_checksum: faiss.1,
+        };
+        Ok((Published(Some(Temp::guard(target))), segment))
+    }
+}
+
+/// A generation's folder in its place, removed again unless the switch to it succeeds.
+pub(crate) struct Published(Option<Temp>);
+
+impl Published {
+    /// Writes `P.meta.json`: from here on readers see this generation.
+    pub(crate) fn switch(mut self, prefix: &IndexPrefix, meta: &IndexMeta) -> Result<(), IndexError> {
+        let done = atomic::write_json(&prefix.meta(), meta);
+        let switched = crate::read_meta(prefix).is_ok_and(|now| now.as_ref() == Some(meta));
+        if switched {
+            // Also if only syncing the folder failed: the new metadata is in place, its files must stay.
+            self.0.take().map(Temp::keep);
+        }
+        done
+    }
+}
+
+/// Reads both files again and compares them with what was written and with each other. Gives back length and
+/// checksum of the faiss file.
+fn read_back(dir: &Path, written: &Written, root: &str, dim: usize) -> Result<(u64, String), IndexError> {
+    let (parquet, faiss) = (dir.join("seg-0.parquet"), dir.join("seg-0.faiss"));
+    let damaged = |path: &Path, what: &str| Err(FileKind::Written.damaged(path, what));
+    if hash_file(&parquet)? != (written.bytes, written.checksum.clone()) {
+        return damaged(&parquet, "its bytes changed");
+    }
+    let rows = RowFile::open(&parquet, FileKind::Written, root)?;
+    if *rows.seal() != written.seal || rows.dim() != dim {
+        return damaged(&parquet, "its seal or dimension changed");
+    }
+    let mut vectors = FlatFile::open(&faiss, FileKind::Written)?;
+    if vectors.rows != written.seal.rows || vectors.dim != dim {
+        return damaged(&faiss, "its header does not fit the parquet file");
+    }
+    let mut bytes = Vec::new();
+    // Each row's length, order and the checksum over all of them are compared by the reader.
+    for row in rows.rows() {
+        let row = row?;
+        vectors.read_row(&mut bytes)?;
+        if !row.vector.iter().map(|v| v.to_le_bytes()).eq(bytes.chunks_exact(4)) {
+            return damaged(&faiss, &format!("its vector of {} is not that of the parquet file", row.path));
+        }
+    }
+    hash_file(&faiss)
+}
+
+/// Gives Python its two files, `P.parquet` and `P.faiss`: hard links to the one segment, else copies.
+pub(crate) fn link_for_python(prefix: &IndexPrefix, meta: &IndexMeta) -> Result<(), IndexError> {
+    if let [segment] = &segments(prefix, meta)[..] {
+        for (from, to) in [(&segment.parquet, prefix.parquet()), (&segment.faiss, prefix.faiss())] {
+            if !same_file(from, &to)? {
+                atomic::link_or_copy(from, &to)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn same_file(a: &Path, b: &Path) -> Result<bool, IndexError> {
+    use std::os::unix::fs::MetadataExt;
+    let (Ok(here), Ok(there)) = (fs::metadata(a), fs::metadata(b)) else { return Ok(false) };
+    let linked = here.ino() == there.ino() && here.dev() == there.dev();
+    Ok(linked || (here.len() == there.len() && hash_file(a)? == hash_file(b)?))
+}

@@ -1,0 +1,48 @@
+//! The files of an index: write a part, gather parts into a worker's partial index, merge into a generation, open
+//! and search it.
+//!
+//! This is the only crate that names polars and faiss. Its invariants:
+//! - A row is one value (path, vector, size, time, content hash) until it is written; row i of a parquet file is id i
+//!   of the faiss file beside it.
+//! - Every file is written under a temporary name, synced, and renamed; `P.meta.json` is the only switch.
+//! - Nothing reads a row before the file's seal or checksum was compared, except the scan's quick look at paths, sizes
+//!   and times; no bytes in any file make it panic.
+//! - Memory is bounded by row groups, never by the size of an index.
+#![warn(missing_docs)]
+
+pub mod atomic;
+mod cleanup;
+mod current;
+mod error;
+mod faiss;
+mod flat;
+mod gather;
+mod generation;
+mod gone;
+mod inputs;
+mod kway;
+mod ledger;
+mod merge;
+mod meta_file;
+mod part;
+mod partials;
+mod paths_file;
+mod proof;
+mod row;
+mod row_reader;
+mod row_writer;
+mod seal;
+mod search;
+mod snapshot;
+mod standing;
+mod take_in;
+
+pub use error::IndexError;
+pub use gather::gather;
+pub use inputs::{PartRef, Sources};
+pub use merge::{MergeReport, MergeRequest, merge};
+pub use meta_file::read_meta;
+pub use part::{Part, find_part, publish_part, read_part};
+pub use row::Row;
+pub use search::Index;
+pub use standing::{Standing, StandingRow, standing};

@@ -1,0 +1,344 @@
+//! Reads rows of a sealed parquet file, row group by row group, by plain reads of the bytes that are needed.
+//!
+//! Files on a share are never mapped: a page that the server cannot give kills the process. polars reads files only
+//! mapped or whole, so column chunks are read here and given to its decoder one by one. A decoder's panic becomes an
+//! error that names the file.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use polars::io::parquet::read::_internal::to_deserializer;
+use polars::prelude::*;
+use protocol::{Entry, ImagePath};
+
+use crate::IndexError;
+use crate::error::FileKind;
+use crate::row::{PathsHash, RowsHash, StoredRow, is_normalised};
+use crate::seal::{self, Footer, Seal};
+
+/// A parquet file of rows whose footer fits its seal.
+pub(crate) struct RowFile {
+    path: PathBuf,
+    kind: FileKind,
+    input: Input,
+    metadata: FileMetadataRef,
+    fields: HashMap<String, ArrowField>,
+    pairs: HashMap<String, String>,
+    footer: Footer,
+    dim: usize,
+    root: String,
+}
+
+enum Input {
+    File(File),
+    Memory(Cursor<Vec<u8>>),
+}
+
+impl RowFile {
+    /// Opens a file on disk and reads its footer. `root` is cut off its paths.
+    pub(crate) fn open(path: &Path, kind: FileKind, root: &str) -> Result<Self, IndexError> {
+        let mut file = File::open(path).map_err(IndexError::io("open", path))?;
+        let footer = seal::read_footer(&mut file, path, kind)?;
+        Self::new(path, kind, root, Input::File(file), footer)
+    }
+
+    /// Reads a whole file, of a few megabytes, and compares all of it with its seal.
+    pub(crate) fn load(path: &Path, kind: FileKind) -> Result<Self, IndexError> {
+        let mut bytes = Cursor::new(std::fs::read(path).map_err(IndexError::io("read", path))?);
+        let footer = seal::read_footer(&mut bytes, path, kind)?;
+        seal::verify_bytes(&mut bytes, &footer, path, kind)?;
+        Self::new(path, kind, "", Input::Memory(bytes), footer)
+    }
+
+    /// The same file with another root to cut off its paths.
+    pub(crate) fn under(self, root: &str) -> Self {
+        Self { root: root.trim_end_matches('/').to_owned(), ..self }
+    }
+
+    fn new(path: &Path, kind: FileKind, root: &str, input: Input, footer: Footer) -> Result<Self, IndexError> {
+        let (metadata, fields, pairs, dim) = guarded(path, kind, || {
+            // The parquet reader looks only at the end of what it takes for a file.
+            let mut tail = b"PAR1".to_vec();
+            tail.extend_from_slice(&footer.bytes);
+            let mut reader = ParquetReader::new(Cursor::new(tail));
+            let metadata = reader.get_metadata()?.clone();
+            let fields: HashMap<String, ArrowField> =
+                reader.schema()?.iter().map(|(name, field)| (name.to_string(), field.clone())).collect();
+            let pairs = metadata.key_value_metadata.iter().flatten();
+            let pairs = pairs.filter_map(|kv| Some((kv.key.clone(), kv.value.clone()?))).collect();
+            let dtype = |name: &str| fields.get(name).map(|f| DataType::from_arrow_field(f));
+            let dim = match dtype("embedding") {
+                Some(DataType::Array(inner, dim)) if *inner == DataType::Float32 => dim,
+                other => polars_bail!(SchemaMismatch: "its column `embedding` is {other:?}, not an array of f32"),
+            };
+            for (name, wanted) in [
+                ("path", DataType::String),
+                ("size", DataType::Int64),
+                ("mtime_ns", DataType::Int64),
+                ("content_hash", DataType::String),
+            ] {
+                polars_ensure!(
+                    dtype(name) == Some(wanted.clone()),
+                    SchemaMismatch: "its column `{name}` is not {wanted}"
+                );
+            }
+            Ok((metadata, fields, pairs, dim))
+        })?;
+        let root = root.trim_end_matches('/').to_owned();
+        let file = Self { path: path.into(), kind, input, metadata, fields, pairs, footer, dim, root };
+        if file.metadata.num_rows as u64 != file.footer.seal.rows {
+            return Err(file.damaged("its footer and its seal count rows differently"));
+        }
+        Ok(file)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn seal(&self) -> &Seal {
+        &self.footer.seal
+    }
+
+    pub(crate) fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// The value of a key in the file's metadata.
+    pub(crate) fn pair(&self, key: &str) -> Option<&str> {
+        self.pairs.get(key).map(String::as_str)
+    }
+
+    pub(crate) fn damaged(&self, what: impl Into<String>) -> IndexError {
+        self.kind.damaged(&self.path, what)
+    }
+
+    /// All rows in order. The last `next` compares their number and checksum with the seal.
+    pub(crate) fn rows(self) -> impl Iterator<Item = Result<StoredRow, IndexError>> + Send {
+        let mut hash = RowsHash::default();
+        self.stream(Self::stored_group, move |row: Option<&StoredRow>, seal| match row {
+            Some(row) => {
+                hash.push(row);
+                true
+            }
+            None => hash.rows() == seal.rows_hash,
+        })
+    }
+
+    /// Paths, sizes and times of all rows in order, without reading vectors. The last `next` compares the paths'
+    /// checksum with the seal.
+    pub(crate) fn entries(self) -> impl Iterator<Item = Result<Entry, IndexError>> + Send {
+        let mut hash = PathsHash::default();
+        self.stream(Self::entry_group, move |entry: Option<&Entry>, seal| match entry {
+            Some(entry) => {
+                hash.push(entry.path.as_str());
+                true
+            }
+            None => hash.digest() == seal.paths_hash,
+        })
+    }
+
+    /// Paths of all rows in order, compared like [`Self::entries`].
+    pub(crate) fn paths(self) -> impl Iterator<Item = Result<ImagePath, IndexError>> + Send {
+        let mut hash = PathsHash::default();
+        self.stream(Self::path_group, move |path: Option<&ImagePath>, seal| match path {
+            Some(path) => {
+                hash.push(path.as_str());
+                true
+            }
+            None => hash.digest() == seal.paths_hash,
+        })
+    }
+
+    fn stream<T: HasPath + Send>(
+        mut self,
+        read: impl Fn(&mut Self, usize) -> Result<Vec<T>, IndexError> + Send,
+        mut check: impl FnMut(Option<&T>, &Seal) -> bool + Send,
+    ) -> impl Iterator<Item = Result<T, IndexError>> + Send {
+        let groups = self.metadata.row_groups.len();
+        let (mut next_group, mut rows, mut count, mut ended) = (0, Vec::new().into_iter(), 0u64, false);
+        let mut last: Option<ImagePath> = None;
+        std::iter::from_fn(move || {
+            if ended {
+                return None;
+            }
+            let mut step = || -> Result<Option<T>, IndexError> {
+                loop {
+                    if let Some(row) = Iterator::next(&mut rows) {
+                        let row: T = row;
+                        if last.as_ref().is_some_and(|last| last >= row.path()) {
+                            return Err(self.damaged(format!("its rows are out of order at {}", row.path())));
+                        }
+                        last = Some(row.path().clone());
+                        count += 1;
+                        check(Some(&row), &self.footer.seal);
+                        return Ok(Some(row));
+                    }
+                    if next_group == groups {
+                        let whole = count == self.footer.seal.rows && check(None, &self.footer.seal);
+                        return if whole { Ok(None) } else { Err(self.damaged("its rows do not fit its seal")) };
+                    }
+                    rows = read(&mut self, next_group)?.into_iter();
+                    next_group += 1;
+                }
+            };
+            let item = step().transpose();
+            ended = !matches!(item, Some(Ok(_)));
+            item
+        })
+    }
+
+    fn path_group(&mut self, group: usize) -> Result<Vec<ImagePath>, IndexError> {
+        self.texts(group, "path")?.into_iter().map(|path| self.relative(path)).collect()
+    }
+
+    fn entry_group(&mut self, group: usize) -> Result<Vec<Entry>, IndexError> {
+        let paths = self.texts(group, "path")?;
+        let sizes = self.integers(group, "size")?;
+        let times = self.integers(group, "mtime_ns")?;
+        self.same_length(&[paths.len(), sizes.len(), times.len()])?;
+        let rows = paths.into_iter().zip(sizes).zip(times);
+        rows.map(|((path, size), mtime_ns)| {
+            let size_bytes = u64::try_from(size).map_err(|_| self.damaged("it holds a negative size"))?;
+            Ok(Entry { path: self.relative(path)?, size_bytes, mtime_ns })
+        })
+        .collect()
+    }
+
+    fn stored_group(&mut self, group: usize) -> Result<Vec<StoredRow>, IndexError> {
+        let entries = self.entry_group(group)?;
+        let hashes = self.texts(group, "content_hash")?;
+        let vectors = self.vectors(group)?;
+        self.same_length(&[entries.len(), hashes.len()])?;
+        if vectors.len() != entries.len() * self.dim {
+            return Err(self.damaged("its columns have different lengths"));
+        }
+        let rows = entries.into_iter().zip(hashes).zip(vectors.chunks_exact(self.dim));
+        rows.map(|((entry, content_hash), vector)| {
+            if !is_normalised(vector) {
+                return Err(self.damaged(format!("the vector of {} has not length one", entry.path)));
+            }
+            let Entry { path, size_bytes, mtime_ns } = entry;
+            Ok(StoredRow { path, vector: vector.to_vec(), size_bytes, mtime_ns, content_hash })
+        })
+        .collect()
+    }
+
+    fn relative(&self, path: String) -> Result<ImagePath, IndexError> {
+        path.strip_prefix(&self.root)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .and_then(|rest| ImagePath::new(rest).ok())
+            .ok_or_else(|| self.damaged(format!("{path:?} is not a path under {:?}", self.root)))
+    }
+
+    fn same_length(&self, lengths: &[usize]) -> Result<(), IndexError> {
+        if lengths.iter().all(|n| *n == lengths[0]) { Ok(()) } else { Err(self.damaged("its columns have different lengths")) }
+    }
+
+    fn texts(&mut self, group: usize, name: &'static str) -> Result<Vec<String>, IndexError> {
+        self.column(group, name, |series| {
+            let texts: Option<Vec<String>> = series.str()?.iter().map(|t| t.map(str::to_owned)).collect();
+            texts.ok_or_else(|| polars_err!(ComputeError: "its column `{name}` has gaps"))
+        })
+    }
+
+    fn integers(&mut self, group: usize, name: &'static str) -> Result<Vec<i64>, IndexError> {
+        self.column(group, name, |series| {
+            let numbers: Option<Vec<i64>> = series.i64()?.iter().collect();
+            numbers.ok_or_else(|| polars_err!(ComputeError: "its column `{name}` has gaps"))
+        })
+    }
+
+    /// [N, D] in one row after another.
+    fn vectors(&mut self, group: usize) -> Result<Vec<f32>, IndexError> {
+        self.column(group, "embedding", |series| {
+            let inner = series.array()?.get_inner();
+            polars_ensure!(
+                series.null_count() == 0 && inner.null_count() == 0,
+                ComputeError: "its column `embedding` has gaps"
+            );
+            let values = inner.f32()?;
+            let mut flat = Vec::with_capacity(values.len());
+            values.downcast_iter().for_each(|chunk| flat.extend_from_slice(chunk.values()));
+            Ok(flat)
+        })
+    }
+
+    fn column<T>(
+        &mut self,
+        group: usize,
+        name: &'static str,
+        take: impl FnOnce(Series) -> PolarsResult<T>,
+    ) -> Result<T, IndexError> {
+        let (metadata, field) = (self.metadata.clone(), self.fields[name].clone());
+        let (path, kind) = (self.path.clone(), self.kind);
+        let chunk = guarded(&path, kind, || {
+            let mut chunks = metadata.row_groups[group].columns_under_root_iter(name).into_iter().flatten();
+            match (chunks.next(), chunks.next()) {
+                (Some(chunk), None) => Ok((chunk, chunk.byte_range())),
+                _ => polars_bail!(SchemaMismatch: "its column `{name}` is missing"),
+            }
+        })?;
+        let bytes = self.read(chunk.1)?;
+        guarded(&path, kind, || {
+            let (arrays, _) = to_deserializer(vec![(chunk.0, bytes.into())], field.clone(), None)?;
+            take(Series::try_from((&field, arrays))?)
+        })
+    }
+
+    fn read(&mut self, range: Range<u64>) -> Result<Vec<u8>, IndexError> {
+        if range.start > range.end || range.end > self.footer.offset {
+            return Err(self.damaged("its footer points outside of it"));
+        }
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        let mut read = |input: &mut dyn ReadSeek| {
+            input.seek(SeekFrom::Start(range.start))?;
+            input.read_exact(&mut bytes)
+        };
+        let done = match &mut self.input {
+            Input::File(file) => read(file),
+            Input::Memory(cursor) => read(cursor),
+        };
+        done.map_err(IndexError::io("read", &self.path))?;
+        Ok(bytes)
+    }
+}
+
+trait ReadSeek: Read + Seek {}
+impl<T: Read + Seek> ReadSeek for T {}
+
+/// What has a place in the order of pictures.
+pub(crate) trait HasPath {
+    fn path(&self) -> &ImagePath;
+}
+
+impl HasPath for StoredRow {
+    fn path(&self) -> &ImagePath {
+        &self.path
+    }
+}
+
+impl HasPath for ImagePath {
+    fn path(&self) -> &ImagePath {
+        self
+    }
+}
+
+impl HasPath for Entry {
+    fn path(&self) -> &ImagePath {
+        &self.path
+    }
+}
+
+/// Runs polars on bytes that may be damaged: its errors and its panics become one error that names the file.
+fn guarded<T>(path: &Path, kind: FileKind, read: impl FnOnce() -> PolarsResult<T>) -> Result<T, IndexError> {
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(e)) => Err(kind.damaged(path, e.to_string())),
+        Err(_) => Err(kind.damaged(path, "the parquet decoder gave up on it")),
+    }
+}

@@ -1,0 +1,40 @@
+//! What Imagefleet's programs agree on: names of pictures and files, chunks, grants, events, metadata, the search API.
+//!
+//! This crate holds types and their encodings only. It starts nothing, prints nothing and must stay free of native
+//! code, because `controller` and `query` are built from it on machines without a C compiler.
+#![warn(missing_docs)]
+
+mod chunk;
+mod embedding;
+mod exit;
+mod failure;
+mod image_path;
+pub mod layout;
+mod list;
+mod lock;
+mod manifest;
+mod message;
+mod meta;
+pub mod search;
+pub mod socket;
+
+pub use chunk::{Chunk, Chunker, chunk_name};
+pub use embedding::{Embedding, NotAVector};
+pub use exit::Exit;
+pub use failure::{Failure, FailureKind};
+pub use image_path::{BadImagePath, ImagePath, Root, is_picture};
+pub use layout::IndexPrefix;
+pub use list::read_list;
+pub use lock::{Held, RunLock};
+pub use manifest::{BadManifest, Entry, ManifestReader, ManifestWriter};
+pub use message::{Command, Event, HostFacts, ScanSummary, decode_line, encode_line};
+pub use meta::{FORMAT_VERSION, IndexMeta, ModelIdentity, PartMeta, Proof, RunRecord, SegmentMeta, WorkerMeta};
+
+/// The version of this software, as it stands in metadata and is compared between machines.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The 128-bit XXH3 of `bytes` in 32 lower-case hexadecimal digits: names chunks and detects damage and changed
+/// pictures. It is not meant against an adversary.
+pub fn hash_hex(bytes: &[u8]) -> String {
+    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes))
+}

@@ -1,0 +1,44 @@
+//! Lists of pictures as people and programs write them: one path a line, or NUL-separated like `find -print0`.
+
+use std::io::{self, BufRead};
+
+/// Reads a list lazily: one path a line; if the list's first bytes (up to a buffer of them) hold a NUL, paths are
+/// NUL-separated instead, so that names with newlines can be told. Empty paths are skipped; bytes are not changed.
+pub fn read_list(mut input: impl BufRead) -> io::Result<impl Iterator<Item = io::Result<Vec<u8>>>> {
+    let separator = if input.fill_buf()?.contains(&0) { 0 } else { b'\n' };
+    Ok(std::iter::from_fn(move || {
+        loop {
+            let mut path = Vec::new();
+            match input.read_until(separator, &mut path) {
+                Err(e) => return Some(Err(e)),
+                Ok(0) => return None,
+                Ok(_) => {}
+            }
+            if path.last() == Some(&separator) {
+                path.pop();
+            }
+            if separator == b'\n' && path.last() == Some(&b'\r') {
+                path.pop();
+            }
+            if !path.is_empty() {
+                return Some(Ok(path));
+            }
+        }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(list: &str) -> Vec<String> {
+        read_list(list.as_bytes()).unwrap().map(|p| String::from_utf8(p.unwrap()).unwrap()).collect()
+    }
+
+    #[test]
+    fn lines_or_nul_separated() {
+        assert_eq!(read("/a b\n\n/c\r\n/d"), ["/a b", "/c", "/d"]);
+        assert_eq!(read("/a\nb\0/c\0"), ["/a\nb", "/c"]);
+        assert!(read("").is_empty());
+    }
+}

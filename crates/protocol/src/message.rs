@@ -1,0 +1,178 @@
+//! JSON lines between a controller and its workers: commands on a worker's standard input, events on its standard output.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{Chunk, Failure, ModelIdentity};
+
+/// What a controller tells a worker, one JSON object a line. Other jobs come through the same door.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "job", rename_all = "snake_case")]
+pub enum Command {
+    /// The worker's list, so that it can be kept in `work_dir/worker_N_images.txt` for a person to run again. Grants
+    /// nothing.
+    List {
+        /// The chunks of the list.
+        chunks: Vec<Chunk>,
+    },
+    /// A grant: embed this chunk.
+    Encode {
+        /// The chunk.
+        chunk: Chunk,
+    },
+    /// Give a granted chunk back if its first picture has not been read yet.
+    Revoke {
+        /// [`Chunk::id`].
+        chunk_id: u64,
+    },
+    /// A sign of life. A worker that hears nothing for its time limit finishes the part in hand and ends.
+    Ping,
+    /// No more grants come: finish what is granted, gather, end.
+    Finish,
+    /// End now. Parts that are finished stay.
+    Stop,
+}
+
+/// What a worker tells, one JSON object a line. The last event says how it ended; a channel that closes without
+/// [`Event::Done`] or [`Event::Error`] means that the process or the connection was lost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The first line.
+    Hello {
+        /// Version of the software, [`crate::VERSION`].
+        version: String,
+        /// The process, on its host.
+        pid: u32,
+        /// What the host is like.
+        host: HostFacts,
+    },
+    /// The model is loaded.
+    Ready {
+        /// The model.
+        model: ModelIdentity,
+        /// How long loading took.
+        load_seconds: f64,
+    },
+    /// While scanning.
+    Scanning {
+        /// Pictures seen so far.
+        scanned: u64,
+    },
+    /// The scan found a chunk of work.
+    Chunk {
+        /// The chunk.
+        chunk: Chunk,
+    },
+    /// The scan is complete; the manifest is whole.
+    Scanned {
+        /// What was found.
+        summary: ScanSummary,
+    },
+    /// About once a second while encoding; also the worker's sign of life.
+    Progress {
+        /// Pictures embedded or failed since the start, of those granted.
+        done: u64,
+        /// Of these, failed.
+        failed: u64,
+    },
+    /// A chunk is finished and its part is published.
+    Part {
+        /// [`Chunk::id`].
+        chunk_id: u64,
+        /// The part's name, without extension.
+        name: String,
+        /// Rows in the part.
+        rows: u64,
+        /// Pictures of the chunk that failed.
+        failed: u64,
+        /// Checksum of the part's rows.
+        checksum: String,
+        /// The part was there already; nothing was embedded.
+        found: bool,
+    },
+    /// An answer to [`Command::Revoke`].
+    Revoked {
+        /// [`Chunk::id`].
+        chunk_id: u64,
+        /// True if given back; false if work on it has begun.
+        given_back: bool,
+    },
+    /// A picture that could not be embedded.
+    Failure {
+        /// Which, and why.
+        failure: Failure,
+    },
+    /// Something a person should know.
+    Warning {
+        /// What.
+        message: String,
+    },
+    /// The last event of a worker that finished.
+    Done {
+        /// Rows in its partial index.
+        rows: u64,
+        /// Pictures that failed.
+        failed: u64,
+    },
+    /// The last event of one that could not go on.
+    Error {
+        /// The error, cause by cause, and what to do.
+        message: String,
+    },
+}
+
+/// What a host is like, as it sees itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// Its name.
+    pub hostname: String,
+    /// Processors that a process may use.
+    pub cpus: u32,
+    /// Memory that a process may use, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// What a scan found. `scanned = new + standing + failed`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScanSummary {
+    /// Pictures seen.
+    pub scanned: u64,
+    /// Pictures in the manifest: new or changed.
+    pub new: u64,
+    /// Pictures that already stand in the index or in finished parts, unchanged.
+    pub standing: u64,
+    /// Pictures that failed in the scan itself, as by a name that is not UTF-8.
+    pub failed: u64,
+    /// Rows of the index whose pictures are gone.
+    pub gone: u64,
+    /// Rows of the index whose pictures have changed; they are among `new` too.
+    pub changed: u64,
+    /// Folders that could not be listed; nothing in them is dropped.
+    pub unreadable_folders: u64,
+}
+
+/// A message as one line with its line end.
+pub fn encode_line<T: Serialize>(message: &T) -> String {
+    let mut line = serde_json::to_string(message).expect("messages hold only texts, numbers and lists of them");
+    line.push('\n');
+    line
+}
+
+/// A message from its line.
+pub fn decode_line<T: DeserializeOwned>(line: &str) -> Result<T, serde_json::Error> {
+    serde_json::from_str(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_looks_as_documented() {
+        let grant = Command::Encode { chunk: Chunk { id: 3, offset: 80, count: 32, bytes: 9 } };
+        let line = encode_line(&grant);
+        assert_eq!(line, "{\"job\":\"encode\",\"chunk\":{\"id\":3,\"offset\":80,\"count\":32,\"bytes\":9}}\n");
+        assert_eq!(decode_line::<Command>(&line).unwrap(), grant);
+        assert!(decode_line::<Command>("{\"job\":\"dance\"}").is_err());
+    }
+}

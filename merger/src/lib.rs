@@ -1,0 +1,191 @@
+//! Merges partial indexes, or the parts that a controller names, into the next generation of an index.
+//!
+//! The work is in the `index` crate; this is its command line. It must never be the second merge of an index at a time.
+#![warn(missing_docs)]
+
+use std::io::{BufRead, Write, stdin, stdout};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use index::{IndexError, MergeReport, MergeRequest, PartRef, Sources};
+use protocol::{Exit, IndexPrefix, Proof, decode_line, encode_line};
+use serde::Serialize;
+
+/// Merge the workers' partial indexes into the index.
+///
+/// Takes in P/worker_0, P/worker_1, ... of the newest run and makes the next generation: what the index has, without
+/// pictures that the run found gone or changed, and with the new rows, one for each picture. The old generation stays
+/// as it is until the new one is complete and has been read back; a merge that is killed has changed nothing.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+pub struct Args {
+    /// The index: P.meta.json and its siblings stand beside the folder P
+    #[arg(long, value_name = "P")]
+    pub index_prefix: PathBuf,
+
+    /// There must be this many partial indexes, worker_0 to worker_N-1; a missing one is an error that names it
+    #[arg(long, value_name = "N", conflicts_with = "parts")]
+    pub num_workers: Option<usize>,
+
+    /// Build the index anew from the partial indexes (or named parts) and drop what it has now
+    #[arg(long)]
+    pub fresh: bool,
+
+    /// The run to merge, a folder in P/runs [default: the newest that has partial indexes]
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<String>,
+
+    /// Take in parts instead of partial indexes; their names come on standard input, as the controller sends them:
+    /// one JSON object a line, {"name", "rows", "checksum"}
+    #[arg(long, value_name = "-", requires = "run", value_parser = ["-"])]
+    pub parts: Option<String>,
+
+    /// How long to wait for files that other hosts have just written and this host does not see yet
+    #[arg(long, value_name = "SECONDS", default_value_t = 90.0, value_parser = seconds)]
+    pub wait: f64,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  merger --index-prefix /nas/joe/imageindex
+      Merge all partial indexes of the newest run.
+  merger --index-prefix /nas/joe/imageindex --num-workers 4
+      The same, but only if worker_0 to worker_3 are all there.
+  merger --index-prefix /nas/joe/imageindex --fresh
+      Build the index from the partial indexes alone.
+
+Exit codes: 0 all done, 1 failed or pictures unaccounted for, 2 wrong usage, 3 merged but some pictures could not be
+read: P/failures.jsonl names each.";
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
+    if (0.0..=86400.0).contains(&value) { Ok(value) } else { Err("it must be between 0 and 86400".into()) }
+}
+
+/// Merges, tells what was done, and gives the exit code.
+pub fn run(args: Args) -> anyhow::Result<Exit> {
+    if args.run.as_ref().is_some_and(|run| run.is_empty() || run.contains('/') || run.starts_with('.')) {
+        bail!("--run takes the name of a folder in P/runs");
+    }
+    let sources = match &args.parts {
+        Some(_) => Sources::Parts(read_parts(stdin().lock())?),
+        None => Sources::Partials { num_workers: args.num_workers },
+    };
+    let prefix = IndexPrefix::new(&args.index_prefix);
+    let mut told = Instant::now();
+    let mut progress = |rows: u64| {
+        if told.elapsed() >= Duration::from_secs(5) {
+            told = Instant::now();
+            eprintln!("merging: {rows} rows");
+        }
+    };
+    let report = index::merge(MergeRequest {
+        prefix: &prefix,
+        run: args.run.as_deref(),
+        sources,
+        fresh: args.fresh,
+        wait_s: args.wait,
+        progress: &mut progress,
+    });
+    let report = match report {
+        Err(e @ IndexError::AfterSwitch { .. }) => return Err(e.into()),
+        report => report.with_context(|| format!("nothing was merged, the index at {} is as it was", prefix.dir().display()))?,
+    };
+
+    tell(&prefix, &report);
+    if args.parts.is_some() {
+        let mut out = stdout().lock();
+        out.write_all(encode_line(&Outcome::from(&report)).as_bytes()).and_then(|()| out.flush())?;
+    }
+    Ok(exit(&report))
+}
+
+/// The parts that the controller names.
+fn read_parts(input: impl BufRead) -> anyhow::Result<Vec<PartRef>> {
+    let mut parts = Vec::new();
+    for (number, line) in input.lines().enumerate() {
+        let line = line.context("cannot read the names of the parts from standard input")?;
+        if !line.trim().is_empty() {
+            let part = decode_line(&line);
+            parts.push(part.with_context(|| format!("line {} of standard input names no part: {line}", number + 1))?);
+        }
+    }
+    Ok(parts)
+}
+
+fn tell(prefix: &IndexPrefix, report: &MergeReport) {
+    for warning in &report.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let meta = &report.meta;
+    if report.written {
+        eprintln!(
+            "merged: generation {} of {} has {} images ({} added, {} replaced, {} dropped)",
+            meta.generation,
+            prefix.dir().display(),
+            meta.num_images,
+            report.added,
+            report.replaced,
+            report.dropped
+        );
+    } else {
+        eprintln!("nothing to change: generation {} of {} stays, {} images", meta.generation, prefix.dir().display(), meta.num_images);
+    }
+    if report.failed > 0 {
+        eprintln!("{} pictures could not be read: {} names each", report.failed, prefix.failures().display());
+    }
+    if let Some(Proof { scanned, embedded, failed, skipped }) = report.proof {
+        let sign = if report.proof.is_some_and(|p| p.holds()) { "=" } else { "is NOT" };
+        eprintln!("{scanned} scanned {sign} {embedded} embedded + {failed} failed + {skipped} already there");
+        if sign != "=" {
+            eprintln!("error: pictures are unaccounted for: run the controller again, it embeds what is missing");
+        }
+    }
+}
+
+fn exit(report: &MergeReport) -> Exit {
+    if report.proof.is_some_and(|proof| !proof.holds()) { Exit::Failed } else { Exit::after(report.failed) }
+}
+
+/// What the controller reads, the last line on standard output.
+#[derive(Debug, Serialize)]
+struct Outcome<'a> {
+    generation: u64,
+    num_images: u64,
+    added: u64,
+    dropped: u64,
+    replaced: u64,
+    failed: u64,
+    proof: Option<Proof>,
+    warnings: &'a [String],
+}
+
+impl<'a> From<&'a MergeReport> for Outcome<'a> {
+    fn from(report: &'a MergeReport) -> Self {
+        Self {
+            generation: report.meta.generation,
+            num_images: report.meta.num_images,
+            added: report.added,
+            dropped: report.dropped,
+            replaced: report.replaced,
+            failed: report.failed,
+            proof: report.proof,
+            warnings: &report.warnings,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_read_one_a_line_and_a_bad_line_is_named() {
+        let parts = read_parts("{\"name\":\"a\",\"rows\":2,\"checksum\":\"c\"}\n\n".as_bytes()).unwrap();
+        assert_eq!(parts, [PartRef { name: "a".into(), rows: 2, checksum: "c".into() }]);
+        let error = read_parts("{\"name\":\"a\"}\n".as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("line 1"));
+    }
+}

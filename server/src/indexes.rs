@@ -1,0 +1,305 @@
+//! The indexes that are loaded, each following the generations of its files. An index is loaded once however many
+//! ask, one that is being loaded keeps nobody from asking another, and a generation that cannot be opened leaves the
+//! one before it answering, which every answer then says.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::time::{Duration, Instant};
+
+use index::Index;
+use protocol::search::{OpenIndex, OpenedIndex};
+use protocol::{IndexMeta, IndexPrefix};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use crate::encoders::{Encoders, SharedEncoder};
+use crate::log::Log;
+use crate::refusal::Refusal;
+
+/// Between two looks for a newer generation.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// All indexes that were asked for.
+pub struct Indexes {
+    cache_dir: PathBuf,
+    log: Arc<Log>,
+    encoders: Encoders,
+    /// Searches at once; each uses several threads, and more at once only makes all of them late.
+    turns: Arc<Semaphore>,
+    slots: Mutex<Slots>,
+}
+
+#[derive(Default)]
+struct Slots {
+    by_prefix: HashMap<PathBuf, Arc<Slot>>,
+    /// Only indexes that were loaded have a name.
+    by_name: HashMap<String, Arc<Slot>>,
+}
+
+/// One index, whichever generation answers.
+struct Slot {
+    prefix: IndexPrefix,
+    name: OnceLock<String>,
+    standing: RwLock<Option<Standing>>,
+    /// Held by who looks for a newer generation; when the next look is due.
+    look: Arc<tokio::sync::Mutex<Instant>>,
+    /// Where its model is, if somebody said so.
+    model: Mutex<Option<String>>,
+}
+
+/// What answers now, and what its askers should know.
+type Standing = (Arc<Loaded>, Option<String>);
+
+/// One generation of an index and the encoder for its questions.
+pub struct Loaded {
+    index: Index,
+    encoder: Arc<SharedEncoder>,
+    turns: Arc<Semaphore>,
+}
+
+impl Indexes {
+    /// No index yet. Local copies of generations go to `cache_dir`.
+    pub fn new(cache_dir: PathBuf, log: Arc<Log>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let turns = Arc::new(Semaphore::new(cores.div_ceil(4).max(2)));
+        Self { cache_dir, log, encoders: Encoders::default(), turns, slots: Mutex::default() }
+    }
+
+    /// Loads an index, or finds it loaded.
+    pub async fn open(self: &Arc<Self>, request: OpenIndex) -> Result<OpenedIndex, Refusal> {
+        let model = request.model;
+        let prefix =
+            spawn_blocking(move || resolve(&request.index_prefix)).await.map_err(|e| Refusal::failed(&e))??;
+        let slot = self.slots().by_prefix.entry(prefix.clone()).or_insert_with(|| Arc::new(Slot::new(prefix))).clone();
+        if model.is_some() {
+            *slot.model.lock().expect("nothing panics in it") = model;
+        }
+        let (loaded, _) = self.follow(slot.clone()).await?;
+        Ok(slot.describe(&loaded))
+    }
+
+    /// What is to answer for the index of this name: the newest generation, if it can be opened.
+    pub async fn current(self: &Arc<Self>, name: &str) -> Result<Standing, Refusal> {
+        let slot = self.slot(name)?;
+        self.follow(slot).await
+    }
+
+    /// What answers now for the index of this name, without a look for a newer generation.
+    pub fn get(&self, name: &str) -> Result<Arc<Loaded>, Refusal> {
+        self.slot(name)?.standing().map(|(loaded, _)| loaded).ok_or_else(|| not_loaded(name))
+    }
+
+    /// All that are loaded, by name.
+    pub fn all(&self) -> Vec<OpenedIndex> {
+        let slots: Vec<_> = self.slots().by_name.values().cloned().collect();
+        let mut all: Vec<_> =
+            slots.iter().filter_map(|s| s.standing().map(|(loaded, _)| s.describe(&loaded))).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    fn slot(&self, name: &str) -> Result<Arc<Slot>, Refusal> {
+        self.slots().by_name.get(name).cloned().ok_or_else(|| not_loaded(name))
+    }
+
+    fn slots(&self) -> std::sync::MutexGuard<'_, Slots> {
+        self.slots.lock().expect("nothing panics in it")
+    }
+
+    /// The newest generation. Works in a task of its own, so that an asker who gives up does not throw away a load
+    /// that is half done.
+    async fn follow(self: &Arc<Self>, slot: Arc<Slot>) -> Result<Standing, Refusal> {
+        let look = match slot.look.clone().try_lock_owned() {
+            Ok(look) => look,
+            Err(_) => match slot.standing() {
+                Some(standing) => return Ok(standing),
+                None => slot.look.clone().lock_owned().await,
+            },
+        };
+        let all = self.clone();
+        let following = tokio::spawn(async move {
+            let mut look = look;
+            if let Some(standing) = slot.standing().filter(|_| Instant::now() < *look) {
+                return Ok(standing);
+            }
+            let began = Instant::now();
+            let result = all.look(&slot).await;
+            // What fails after minutes, as a copy onto a full disk, is not tried again at every question.
+            let troubled = !matches!(result, Ok((_, None)));
+            let pause = if troubled { LOOK_EVERY.max(began.elapsed() * 10) } else { LOOK_EVERY };
+            *look = Instant::now() + pause;
+            result
+        });
+        following.await.map_err(|e| Refusal::failed(&e))?
+    }
+
+    async fn look(&self, slot: &Arc<Slot>) -> Result<Standing, Refusal> {
+        let Some((old, warned)) = slot.standing() else {
+            let loaded = self.load(slot).await?;
+            self.name(slot);
+            return Ok(self.switch(slot, loaded));
+        };
+        let asked = old.clone();
+        let current = spawn_blocking(move || asked.index.is_current()).await.map_err(|e| Refusal::failed(&e))?;
+        if matches!(current, Ok(true)) {
+            return Ok(slot.stand(old, None));
+        }
+        match self.load(slot).await {
+            Ok(loaded) => Ok(self.switch(slot, loaded)),
+            Err(refusal) if refusal.is_absent() => {
+                self.log.line(&format!("{:?}: the index is gone: {}", slot.prefix.dir(), refusal.error()));
+                *slot.standing.write().expect("nothing panics in it") = None;
+                Err(refusal)
+            }
+            Err(refusal) => {
+                let generation = old.meta().generation;
+                let warning = format!(
+                    "a newer generation of the index cannot be opened, generation {generation} answers: {}",
+                    refusal.error()
+                );
+                if warned.as_ref() != Some(&warning) {
+                    self.log.line(&format!("{:?}: {warning}", slot.prefix.dir()));
+                }
+                Ok(slot.stand(old, Some(warning)))
+            }
+        }
+    }
+
+    async fn load(&self, slot: &Slot) -> Result<Loaded, Refusal> {
+        let prefix = &slot.prefix;
+        let model = slot.model.lock().expect("nothing panics in it").clone();
+        let (asked, cache_dir) = (prefix.clone(), self.cache_dir.clone());
+        let meta = spawn_blocking(move || index::read_meta(&asked)).await.map_err(|e| Refusal::failed(&e))?;
+        let meta = meta.map_err(|e| Refusal::failed(&e))?.ok_or_else(|| absent(prefix))?;
+        let asked = prefix.clone();
+        let opening = spawn_blocking(move || Index::open(&asked, &cache_dir));
+        let (index, encoder) = tokio::join!(opening, self.encoders.of(&meta, model.clone()));
+        let index = index.map_err(|e| Refusal::failed(&e))?.map_err(|e| Refusal::failed(&e))?;
+        let mut encoder = encoder?;
+        if index.meta().model.fingerprint != encoder.fingerprint() {
+            // A generation of another model came between the two looks.
+            encoder = self.encoders.of(index.meta(), model).await?;
+        }
+        Ok(Loaded { index, encoder, turns: self.turns.clone() })
+    }
+
+    fn switch(&self, slot: &Slot, loaded: Loaded) -> Standing {
+        let meta = loaded.meta();
+        self.log.line(&format!(
+            "{:?}: generation {} with {} pictures answers, model {}",
+            slot.prefix.dir(),
+            meta.generation,
+            meta.num_images,
+            meta.model.model_name
+        ));
+        slot.stand(Arc::new(loaded), None)
+    }
+
+    /// Names an index after its prefix, in letters that need no escape in an address.
+    fn name(&self, slot: &Arc<Slot>) {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+        let wanted: String = slot.prefix.name().chars().map(plain).collect();
+        let wanted = if wanted.trim_matches('.').is_empty() { "index".to_owned() } else { wanted };
+        let mut slots = self.slots();
+        if slot.name.get().is_some() {
+            return;
+        }
+        let numbered = (2..).map(|n| format!("{wanted}-{n}"));
+        let name = std::iter::once(wanted.clone()).chain(numbered).find(|n| !slots.by_name.contains_key(n));
+        let name = name.expect("there are more numbers than indexes");
+        slots.by_name.insert(name.clone(), slot.clone());
+        slot.name.set(name).expect("only one task loads it");
+    }
+}
+
+impl Slot {
+    fn new(prefix: PathBuf) -> Self {
+        Self {
+            prefix: IndexPrefix::new(prefix),
+            name: OnceLock::new(),
+            standing: RwLock::new(None),
+            look: Arc::new(tokio::sync::Mutex::new(Instant::now())),
+            model: Mutex::new(None),
+        }
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        self.standing.read().expect("nothing panics in it").clone()
+    }
+
+    fn stand(&self, loaded: Arc<Loaded>, warning: Option<String>) -> Standing {
+        let standing = (loaded, warning);
+        *self.standing.write().expect("nothing panics in it") = Some(standing.clone());
+        standing
+    }
+
+    fn describe(&self, loaded: &Loaded) -> OpenedIndex {
+        let meta = loaded.meta();
+        OpenedIndex {
+            name: self.name.get().cloned().unwrap_or_default(),
+            index_prefix: self.prefix.dir().to_string_lossy().into_owned(),
+            generation: meta.generation,
+            num_images: meta.num_images,
+            model_name: meta.model.model_name.clone(),
+            root: meta.root.clone(),
+        }
+    }
+}
+
+impl Loaded {
+    /// What the generation says of itself.
+    pub fn meta(&self) -> &IndexMeta {
+        self.index.meta()
+    }
+
+    /// The `top_k` pictures nearest to a text: score and canonical path, best first.
+    pub async fn search(self: Arc<Self>, text: String, top_k: usize) -> Result<Vec<(f32, String)>, Refusal> {
+        let turn = self.turns.clone().acquire_owned().await.map_err(|e| Refusal::failed(&e))?;
+        let searching = spawn_blocking(move || {
+            let _turn = turn;
+            let top_k = top_k.min(usize::try_from(self.meta().num_images).unwrap_or(usize::MAX));
+            if top_k == 0 {
+                return Ok(Vec::new());
+            }
+            let embedding = self.encoder.encode(&text)?;
+            self.index.search(&embedding, top_k).map_err(|e| Refusal::failed(&e))
+        });
+        searching.await.map_err(|e| Refusal::failed(&e))?
+    }
+}
+
+/// Where copies of generations stand, which are mapped into memory and so must not be on a share.
+pub fn cache_dir() -> PathBuf {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    let below_home = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
+    absolute("XDG_CACHE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(below_home)))
+        .unwrap_or_else(std::env::temp_dir)
+        .join("imagefleet/generations")
+}
+
+/// One path for one index, whatever links lead to its folder.
+fn resolve(index_prefix: &str) -> Result<PathBuf, Refusal> {
+    let prefix = Path::new(index_prefix);
+    let (true, Some(parent), Some(name)) = (prefix.is_absolute(), prefix.parent(), prefix.file_name()) else {
+        return Err(Refusal::bad(format!("the index prefix {index_prefix:?} is not an absolute path to an index")));
+    };
+    match parent.canonicalize() {
+        Ok(parent) => Ok(parent.join(name)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(absent(&IndexPrefix::new(prefix))),
+        Err(e) => Err(Refusal::failed(&e)),
+    }
+}
+
+fn absent(prefix: &IndexPrefix) -> Refusal {
+    Refusal::absent(format!(
+        "there is no index at {}: {} does not exist. Build one with: controller --image-dir DIR --index-prefix {0}",
+        prefix.dir().display(),
+        prefix.meta().display()
+    ))
+}
+
+fn not_loaded(name: &str) -> Refusal {
+    Refusal::absent(format!("no index named {name:?} is loaded; POST /v1/indexes with its index_prefix loads it"))
+}

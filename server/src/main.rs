@@ -1,0 +1,14 @@
+use std::process::ExitCode;
+
+use clap::Parser;
+use protocol::Exit;
+
+fn main() -> ExitCode {
+    match server::run(&server::Args::parse()) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("server: {error:#}");
+            Exit::Failed.into()
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The program `query` with the real server, which nobody started.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use common::collection::Collection;
+use common::{Home, http, until};
+use serde_json::Value;
+
+/// The program `query`, built as these tests are, beside the program `server`.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_BIN_EXE_server")).parent().unwrap();
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
+            .args(["build", "--quiet", "--package", "query", "--bin", "query", "--target-dir"])
+            .arg(folder.parent().unwrap());
+        if folder.ends_with("release") {
+            cargo.arg("--release");
+        }
+        assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
+        folder.join("query")
+    })
+}
+
+fn query(home: &Home, arguments: &[&str]) -> Output {
+    home.command(program()).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn server_pid(home: &Home) -> Option<u64> {
+    http(&home.socket(), "GET", "/v1/status", "", b"").map(|(_, status)| status["pid"].as_u64().unwrap())
+}
+
+#[test]
+fn a_question_starts_a_server_and_the_next_finds_it_warm() {
+    let home = Home::new();
+    let pictures = Collection::new(&home, "a");
+    let prefix = pictures.prefix.dir().to_str().unwrap();
+    let output = query(&home, &["--text", "a yellow car", "--index-prefix", prefix, "--top-k", "2"]);
+    let (found, notes) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{notes}");
+    assert!(found.starts_with(&format!("1\t1.0000\t{}\n", pictures.picture("a yellow car").display())), "{found}");
+    assert_eq!(found.lines().count(), 2);
+    assert!(notes.starts_with("2 matches of 5 pictures in ") && notes.contains("copied to "), "{notes}");
+    assert_eq!(std::fs::read_dir(pictures.prefix.results()).unwrap().count(), 2);
+
+    let pid = server_pid(&home).unwrap();
+    let output = query(&home, &["--text", "a black cat", "--json", "--no-copy-results"]);
+    let first: Value = serde_json::from_str(text(&output.stdout).lines().next().unwrap()).unwrap();
+    assert_eq!(first["path"], pictures.picture("a black cat").to_str().unwrap());
+    assert_eq!(server_pid(&home), Some(pid));
+}
+
+#[test]
+fn a_server_killed_between_two_questions_is_started_again_unseen() {
+    let home = Home::new();
+    let pictures = Collection::new(&home, "a");
+    let ask = || {
+        query(
+            &home,
+            &["--text", "a black cat", "--no-copy-results", "--index-prefix", pictures.prefix.dir().to_str().unwrap()],
+        )
+    };
+    let first = ask();
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
+    let pid = server_pid(&home).unwrap();
+    assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
+    until("the server is dead", || server_pid(&home).is_none());
+    assert!(home.socket().exists());
+    let second = ask();
+    assert_eq!(second.status.code(), Some(0), "{}", text(&second.stderr));
+    assert_eq!(first.stdout, second.stdout);
+    assert_ne!(server_pid(&home).unwrap(), pid);
+}
+
+#[test]
+fn many_first_questions_at_once_share_one_server() {
+    let home = Home::new();
+    let pictures = Collection::new(&home, "a");
+    let prefix = pictures.prefix.dir().to_str().unwrap();
+    program();
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let output = query(
+                    &home,
+                    &["--text", "a red bus", "--top-k", "1", "--index-prefix", prefix, "--no-copy-results"],
+                );
+                assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+                assert!(text(&output.stdout).ends_with("a red bus.jpg\n"));
+            });
+        }
+    });
+    let log = std::fs::read_to_string(home.socket().with_extension("log")).unwrap();
+    assert_eq!(log.matches(" listens on ").count(), 1, "{log}");
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_said_in_the_servers_words() {
+    let home = Home::new();
+    let model = protocol::ModelIdentity {
+        fingerprint: "0123456789abcdef0123456789abcdef".to_owned(),
+        ..Collection::new(&home, "a").model
+    };
+    let pictures = Collection::of_model(&home, "b", model);
+    pictures.add(&["a black cat"]);
+    let output = query(&home, &["--text", "a black cat", "--index-prefix", pictures.prefix.dir().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.contains("0123456789abcdef0123456789abcdef") && error.lines().count() == 1, "{error}");
+}

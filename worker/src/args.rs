@@ -1,0 +1,157 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Embed pictures with CLIP into a partial index.
+///
+/// Reads a list of pictures, embeds each with the model's image encoder, and writes PREFIX.parquet, PREFIX.faiss and
+/// PREFIX.meta.json. What was finished before an interruption is kept and not embedded again, so a worker can be
+/// stopped and run again at any time. The controller starts workers by itself; run one by hand to repeat its part:
+///
+///   worker --image-list worker_0_images.txt --index-prefix /mnt/nas/imageindex/worker_0 --worker-id 0
+///
+/// then put the partial indexes together:
+///
+///   merger --index-prefix /mnt/nas/imageindex
+#[derive(Debug, Parser)]
+#[command(version, verbatim_doc_comment, args_conflicts_with_subcommands = true)]
+pub struct Args {
+    /// What to do instead of embedding a list.
+    #[command(subcommand)]
+    pub command: Option<Job>,
+
+    /// The arguments of embedding.
+    #[command(flatten)]
+    pub encode: Encode,
+}
+
+/// Other jobs of a worker.
+#[derive(Debug, Subcommand)]
+pub enum Job {
+    /// List a folder's pictures, subtract what already stands in the index, and write the rest as a run's manifest.
+    Scan(Scan),
+}
+
+/// Arguments of embedding.
+#[derive(Debug, clap::Args)]
+pub struct Encode {
+    /// Pictures to embed: one path a line, or NUL-separated (find -print0).
+    #[arg(long, value_name = "FILE", required_unless_present = "granted")]
+    pub image_list: Option<PathBuf>,
+
+    /// The partial index to write, as /mnt/nas/imageindex/worker_0; the index is the folder that holds it.
+    #[arg(long, value_name = "P/worker_N", required = true)]
+    pub index_prefix: Option<PathBuf>,
+
+    /// Number of this worker.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub worker_id: u32,
+
+    /// Pictures to encode at once. Lower it if memory runs out.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub batch_size: u32,
+
+    /// Model: demo, clip-vit-b-32, clip-vit-b-16, clip-vit-l-14, or a folder in Hugging Face layout. Default: the
+    /// run's, else the index's, else clip-vit-b-32.
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+
+    /// Arithmetic of the model: auto, fp32, bf16, int8, fp16.
+    #[arg(long, value_name = "P", default_value = "auto")]
+    pub precision: clip::Precision,
+
+    /// How JPEGs are decoded: exact, or fast (scaled while decoding; nearly the same vectors).
+    #[arg(long, value_enum, default_value_t = Decode::Exact)]
+    pub decode: Decode,
+
+    /// Where the collection is on this host, and its name in the index if that differs.
+    #[arg(long, value_name = "HERE[:CANONICAL]")]
+    pub root: Option<String>,
+
+    /// Threads for decoding and for the model. Default: all processors.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+
+    /// Folder for this worker's log, list and lock. Default: your state folder.
+    #[arg(long, value_name = "DIR")]
+    pub work_dir: Option<PathBuf>,
+
+    /// The run that this work belongs to. Default: the newest one of the index.
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<String>,
+
+    /// Pictures in a chunk, the unit in which work is finished. Default: grows with the list, 32 to 1,024.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub chunk_images: Option<u64>,
+
+    /// Report as JSON lines on standard output.
+    #[arg(long)]
+    pub events: bool,
+
+    /// Take grants from a controller on standard input instead of a list.
+    #[arg(long, requires = "run", conflicts_with = "image_list")]
+    pub granted: bool,
+}
+
+/// Arguments of `worker scan`.
+#[derive(Debug, clap::Args)]
+pub struct Scan {
+    /// Folder of pictures.
+    #[arg(long, value_name = "DIR")]
+    pub image_dir: PathBuf,
+
+    /// The index.
+    #[arg(long, value_name = "P")]
+    pub index_prefix: PathBuf,
+
+    /// Name of the image folder in the index, if it is not its path on this host.
+    #[arg(long, value_name = "PATH")]
+    pub canonical: Option<String>,
+
+    /// Name of the run. Default: the time.
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<String>,
+
+    /// Model whose vectors are wanted.
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+
+    /// Only the pictures of this list.
+    #[arg(long, value_name = "FILE")]
+    pub image_list: Option<PathBuf>,
+
+    /// Leave out files and folders that match, relative to the image folder, as '**/thumbs' or '*.gif'.
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+
+    /// Pictures in a chunk.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub chunk_images: Option<u64>,
+
+    /// Accept that more than 5 % of the index (and more than 100 pictures) are gone.
+    #[arg(long)]
+    pub allow_deletions: bool,
+
+    /// Build anew: take nothing of the present index as done.
+    #[arg(long)]
+    pub fresh: bool,
+
+    /// Count only; write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Report as JSON lines on standard output.
+    #[arg(long)]
+    pub events: bool,
+}
+
+/// How JPEGs are decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Decode {
+    /// Scaled while decoding.
+    Fast,
+    /// Whole, then resized, as Pillow does.
+    Exact,
+}

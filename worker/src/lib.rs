@@ -1,0 +1,212 @@
+//! The worker: scan a folder into a manifest; encode granted or listed chunks into parts; gather parts into a partial
+//! index. It speaks to a person in lines, or to a controller in events.
+
+mod args;
+mod encode;
+mod facts;
+mod granted;
+mod list;
+mod reconcile;
+mod report;
+mod scan;
+mod sort;
+mod walk;
+mod work;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use clip::{DecodeMode, EncoderOptions, Model};
+use protocol::layout::WorkerPrefix;
+use protocol::{Event, Exit, FORMAT_VERSION, IndexPrefix, Root, RunRecord, VERSION, WorkerMeta};
+
+pub use args::Args;
+use args::{Decode, Encode, Job, Scan};
+use report::Report;
+use work::{Ending, Work};
+
+/// The model of a first run.
+const DEFAULT_MODEL: &str = "clip-vit-b-32";
+
+/// The run of a partial index that was made where no run ever was.
+const BY_HAND: &str = "by-hand";
+
+/// Does what the command line says. Errors are told through the report, once.
+pub fn run(args: Args) -> Exit {
+    let (report, result) = match args.command {
+        Some(Job::Scan(args)) => {
+            let report = Arc::new(Report::new(args.events, "Scan".into()));
+            let result = run_scan(args, &report);
+            (report, result)
+        }
+        None => {
+            let work_dir = args.encode.work_dir.clone().unwrap_or_else(facts::state_dir);
+            let log = work_dir.join(format!("worker_{}.log", args.encode.worker_id));
+            let report = Report::new(args.encode.events, format!("Worker {}", args.encode.worker_id)).also_to(&log);
+            let report = Arc::new(report);
+            let result = run_encode(args.encode, &work_dir, &report);
+            (report, result)
+        }
+    };
+    result.unwrap_or_else(|error| {
+        report.event(&Event::Error { message: format!("{error:#}") });
+        Exit::Failed
+    })
+}
+
+fn run_scan(args: Scan, report: &Report) -> Result<Exit> {
+    let host = facts::host();
+    report.event(&Event::Hello { version: VERSION.into(), pid: std::process::id(), host: host.clone() });
+    let prefix = IndexPrefix::new(std::path::absolute(&args.index_prefix)?);
+    let here = std::path::absolute(&args.image_dir)?;
+    ensure!(here.is_dir(), "the image folder {} is not there; is the share mounted?", here.display());
+    let canonical = args.canonical.map_or_else(|| text(&here), Ok)?;
+    let run_id = args.run.unwrap_or_else(|| chrono::Local::now().format("%Y%m%d-%H%M%S").to_string());
+    let spec = if args.fresh { args.model.clone() } else { None };
+    let spec = spec.map_or_else(|| model_spec(args.model.as_deref(), None, &prefix), Ok)?;
+    let model = Model::open(&spec)?;
+    let summary = scan::scan(
+        &scan::Scan {
+            root: &Root::new(here, canonical),
+            prefix: &prefix,
+            run_id: &run_id,
+            model: &spec,
+            fingerprint: model.fingerprint(),
+            image_list: args.image_list.as_deref(),
+            exclude: &args.exclude,
+            chunk_images: args.chunk_images,
+            allow_deletions: args.allow_deletions,
+            fresh: args.fresh,
+            dry_run: args.dry_run,
+            host: &host.hostname,
+        },
+        report,
+    )?;
+    report.event(&Event::Scanned { summary });
+    if !args.events && !args.dry_run {
+        println!("{}", prefix.run(&run_id).manifest().display());
+    }
+    Ok(Exit::after(summary.failed + summary.unreadable_folders))
+}
+
+fn run_encode(args: Encode, work_dir: &Path, report: &Arc<Report>) -> Result<Exit> {
+    let host = facts::host();
+    report.event(&Event::Hello { version: VERSION.into(), pid: std::process::id(), host: host.clone() });
+    let worker = WorkerPrefix::new(std::path::absolute(args.index_prefix.as_ref().context("--index-prefix is needed")?)?);
+    let prefix = worker.index();
+    let record = run_record(&prefix, args.run.as_deref())?;
+    let spec = model_spec(args.model.as_deref(), record.as_ref(), &prefix)?;
+    let begun = Instant::now();
+    let model = Model::open(&spec)?;
+    if let Some(record) = record.as_ref().filter(|r| r.fingerprint != model.fingerprint()) {
+        ensure!(!args.granted, "run {} is for the model {} ({}), but here it is {}: is another version of it installed on this host?",
+            record.run_id, record.model, record.fingerprint, model.fingerprint());
+    }
+    let canonical = record.as_ref().map(|r| r.root.clone());
+    let (root, plan) = match &args.image_list {
+        Some(file) => {
+            let root = list::root(args.root.as_deref(), canonical, &prefix, file)?;
+            let plan = list::plan(file, &root, args.chunk_images, report, &host.hostname)?;
+            (root, Some(plan))
+        }
+        None => (list::given_root(args.root.as_deref(), canonical)?.context("a granted worker needs --root")?, None),
+    };
+    let threads = args.threads.unwrap_or(host.cpus as usize).max(1);
+    let mut encoder = model.image_encoder(&EncoderOptions { threads, precision: args.precision })?;
+    let identity = encoder.identity().clone();
+    report.event(&Event::Ready { model: identity.clone(), load_seconds: begun.elapsed().as_secs_f64() });
+    report.begin();
+    let begun = Instant::now();
+    let manifest = match &plan {
+        Some(plan) => plan.manifest.path().to_owned(),
+        None => prefix.run(args.run.as_deref().unwrap_or(BY_HAND)).manifest(),
+    };
+    let setup = encode::Setup {
+        prefix: &prefix,
+        root: &root,
+        manifest: &manifest,
+        host: &host.hostname,
+        preprocess: model.preprocess(),
+        identity: identity.clone(),
+        batch_size: args.batch_size as usize,
+        decode: match args.decode {
+            Decode::Fast => DecodeMode::Fast,
+            Decode::Exact => DecodeMode::Exact,
+        },
+        decode_threads: threads,
+    };
+    let (finished, ending, listed_failures) = match plan {
+        Some(plan) => {
+            let work = Work::list(plan.chunks);
+            (encode::encode(&setup, &mut encoder, &work, report)?, Ending::Finished, plan.failures)
+        }
+        None => {
+            let list = work_dir.join(format!("worker_{}_images.txt", args.worker_id));
+            let (finished, ending) = granted::follow(&setup, &mut encoder, report, list)?;
+            (finished, ending, Vec::new())
+        }
+    };
+    match ending {
+        Ending::Finished => {}
+        Ending::Stopped => return Ok(Exit::Interrupted),
+        Ending::Lost(why) => anyhow::bail!("{why}; finished parts are kept, run the controller again to go on"),
+    }
+    let run_id = args.run.or_else(|| record.map(|r| r.run_id)).unwrap_or_else(|| BY_HAND.into());
+    let meta = WorkerMeta {
+        format_version: FORMAT_VERSION,
+        software_version: VERSION.into(),
+        worker_id: args.worker_id,
+        run_id,
+        root: root.canonical().into(),
+        model: identity,
+        num_images: 0,
+        num_failed: 0,
+        processing_time_seconds: begun.elapsed().as_secs_f64(),
+        batch_size: args.batch_size as usize,
+        host: host.hostname.clone(),
+        checksum: String::new(),
+        failures: listed_failures,
+    };
+    let meta = index::gather(&worker, &finished.parts, meta)?;
+    report.event(&Event::Done { rows: meta.num_images, failed: meta.num_failed });
+    Ok(Exit::after(meta.num_failed))
+}
+
+/// The record of the run named, or of the index's newest run if there is one.
+fn run_record(prefix: &IndexPrefix, run_id: Option<&str>) -> Result<Option<RunRecord>> {
+    let Some(run_id) = run_id.map(str::to_owned).or_else(|| newest_run(prefix)) else { return Ok(None) };
+    let path = prefix.run(&run_id).record();
+    let text = std::fs::read(&path).with_context(|| format!("cannot read the run's record {}", path.display()))?;
+    let record = serde_json::from_slice(&text).with_context(|| format!("the run's record {} is damaged", path.display()))?;
+    Ok(Some(record))
+}
+
+/// The newest run whose scan was finished. Run names begin with their time.
+fn newest_run(prefix: &IndexPrefix) -> Option<String> {
+    let runs = std::fs::read_dir(prefix.runs()).ok()?.flatten();
+    let finished = runs.filter(|e| e.path().join("run.json").is_file());
+    finished.filter_map(|e| e.file_name().into_string().ok()).max()
+}
+
+/// The model: as asked for, else the run's, else the index's, else the default.
+fn model_spec(asked: Option<&str>, record: Option<&RunRecord>, prefix: &IndexPrefix) -> Result<String> {
+    if let Some(spec) = asked.map(str::to_owned).or_else(|| record.map(|r| r.model.clone())) {
+        return Ok(spec);
+    }
+    Ok(index::read_meta(prefix)?.map_or_else(|| DEFAULT_MODEL.into(), |meta| meta.model.model_name))
+}
+
+fn text(path: &Path) -> Result<String> {
+    let text = path.to_str().with_context(|| format!("the folder's name {} is not UTF-8", path.display()))?;
+    Ok(text.to_owned())
+}
+
+/// `HERE[:CANONICAL]` as a root.
+fn parse_root(given: &str) -> Result<Root> {
+    let (here, canonical) = given.split_once(':').unwrap_or((given, given));
+    ensure!(!here.is_empty() && canonical.starts_with('/'), "--root {given:?} is not HERE[:CANONICAL] with absolute paths");
+    let here: PathBuf = std::path::absolute(here)?;
+    Ok(Root::new(here, canonical))
+}

@@ -1,0 +1,162 @@
+//! The one rule: a run embeds what is missing and nothing else. A merge-join of what a scan found with what already
+//! stands, both sorted by path; memory does not grow with either.
+
+use std::iter::Peekable;
+
+use anyhow::Result;
+use protocol::{Entry, FailureKind, ImagePath};
+
+use crate::walk::Found;
+
+/// A row that already stands, in the index or in a finished part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub entry: Entry,
+    pub in_index: bool,
+}
+
+/// What is to become of one picture or row.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// To be embedded.
+    New(Entry),
+    /// Stands unchanged.
+    Stands,
+    /// The row's picture is gone.
+    Gone(Standing),
+    /// The row's picture has changed; the picture itself comes as [`Verdict::New`] too.
+    Changed(Standing),
+    /// Cannot be embedded; a row that stands for it is kept.
+    Failed { shown: String, kind: FailureKind, detail: String },
+    /// A folder that could not be listed; rows below it are kept.
+    FolderUnreadable { folder: Option<ImagePath>, detail: String },
+}
+
+/// Judges every found picture and every standing row, in path order. `may_drop` says of a row that was not found
+/// whether its absence proves anything (promise 5): the caller answers no for lists and excluded paths.
+pub fn reconcile(
+    found: impl Iterator<Item = Result<Found>>,
+    standing: impl Iterator<Item = Result<Standing>>,
+    may_drop: impl Fn(&ImagePath) -> bool,
+    mut verdict: impl FnMut(Verdict) -> Result<()>,
+) -> Result<()> {
+    let mut standing = standing.peekable();
+    let mut root_unreadable = false;
+    for found in found {
+        match found? {
+            Found::Picture(entry) => {
+                pass(&mut standing, |p| p < &entry.path, &may_drop, root_unreadable, &mut verdict)?;
+                let mut stands = false;
+                let mut stale = Vec::new();
+                while let Some(row) = next_if(&mut standing, |p| *p == entry.path)? {
+                    if row.entry == entry { stands = true } else { stale.push(row) }
+                }
+                for row in stale {
+                    verdict(Verdict::Changed(row))?;
+                }
+                verdict(if stands { Verdict::Stands } else { Verdict::New(entry) })?;
+            }
+            Found::Failed { path, shown, kind, detail } => {
+                if let Some(path) = path {
+                    pass(&mut standing, |p| *p < path, &may_drop, root_unreadable, &mut verdict)?;
+                    while next_if(&mut standing, |p| *p == path)?.is_some() {}
+                }
+                verdict(Verdict::Failed { shown, kind, detail })?;
+            }
+            Found::Unreadable { folder, detail } => {
+                match &folder {
+                    None => root_unreadable = true,
+                    Some(folder) => {
+                        let below = format!("{folder}/");
+                        pass(&mut standing, |p| p < folder, &may_drop, root_unreadable, &mut verdict)?;
+                        while next_if(&mut standing, |p| p.as_str().starts_with(&below))?.is_some() {}
+                    }
+                }
+                verdict(Verdict::FolderUnreadable { folder, detail })?;
+            }
+        }
+    }
+    pass(&mut standing, |_| true, &may_drop, root_unreadable, &mut verdict)
+}
+
+fn pass(
+    standing: &mut Peekable<impl Iterator<Item = Result<Standing>>>,
+    which: impl Fn(&ImagePath) -> bool,
+    may_drop: &impl Fn(&ImagePath) -> bool,
+    root_unreadable: bool,
+    verdict: &mut impl FnMut(Verdict) -> Result<()>,
+) -> Result<()> {
+    while let Some(row) = next_if(standing, &which)? {
+        if !root_unreadable && may_drop(&row.entry.path) {
+            verdict(Verdict::Gone(row))?;
+        }
+    }
+    Ok(())
+}
+
+fn next_if(
+    standing: &mut Peekable<impl Iterator<Item = Result<Standing>>>,
+    which: impl Fn(&ImagePath) -> bool,
+) -> Result<Option<Standing>> {
+    standing.next_if(|row| row.as_ref().map_or(true, |row| which(&row.entry.path))).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(path: &str, mtime_ns: i64) -> Entry {
+        Entry { path: ImagePath::new(path).unwrap(), size_bytes: 1, mtime_ns }
+    }
+
+    fn judge(found: Vec<Found>, standing: &[(&str, i64)], may_drop: bool) -> Vec<String> {
+        let standing: Vec<Result<Standing>> =
+            standing.iter().map(|(p, t)| Ok(Standing { entry: entry(p, *t), in_index: true })).collect();
+        let mut out = Vec::new();
+        reconcile(found.into_iter().map(Ok), standing.into_iter(), |_| may_drop, |v| {
+            out.push(match v {
+                Verdict::New(e) => format!("new {}", e.path),
+                Verdict::Stands => "stands".into(),
+                Verdict::Gone(s) => format!("gone {}", s.entry.path),
+                Verdict::Changed(s) => format!("changed {}", s.entry.path),
+                Verdict::Failed { shown, .. } => format!("failed {shown}"),
+                Verdict::FolderUnreadable { .. } => "unreadable".into(),
+            });
+            Ok(())
+        })
+        .unwrap();
+        out
+    }
+
+    fn pictures(list: &[(&str, i64)]) -> Vec<Found> {
+        list.iter().map(|(p, t)| Found::Picture(entry(p, *t))).collect()
+    }
+
+    #[test]
+    fn a_run_embeds_what_is_missing_and_nothing_else() {
+        let found = pictures(&[("a.jpg", 1), ("b.jpg", 2), ("d.jpg", 1)]);
+        let got = judge(found, &[("a.jpg", 1), ("b.jpg", 1), ("c.jpg", 1), ("e.jpg", 1)], true);
+        assert_eq!(got, ["stands", "changed b.jpg", "new b.jpg", "gone c.jpg", "new d.jpg", "gone e.jpg"]);
+    }
+
+    #[test]
+    fn a_list_never_deletes() {
+        assert_eq!(judge(pictures(&[("b.jpg", 1)]), &[("a.jpg", 1), ("b.jpg", 1), ("c.jpg", 1)], false), ["stands"]);
+    }
+
+    #[test]
+    fn an_unreadable_folder_keeps_its_rows() {
+        let folder = |f: Option<&str>| Found::Unreadable { folder: f.map(|f| ImagePath::new(f).unwrap()), detail: String::new() };
+        let rows = [("a.jpg", 1), ("b/x/1.jpg", 1), ("b/y.jpg", 1), ("b c.jpg", 1), ("c.jpg", 1)];
+        let mut found = vec![folder(Some("b"))];
+        found.extend(pictures(&[("c.jpg", 1)]));
+        assert_eq!(judge(found, &rows, true), ["gone a.jpg", "unreadable", "gone b c.jpg", "stands"]);
+        assert_eq!(judge(vec![folder(None)], &rows, true), ["unreadable"]);
+    }
+
+    #[test]
+    fn of_two_standing_rows_the_one_that_fits_stands() {
+        let got = judge(pictures(&[("a.jpg", 2)]), &[("a.jpg", 1), ("a.jpg", 2)], true);
+        assert_eq!(got, ["changed a.jpg", "stands"]);
+    }
+}

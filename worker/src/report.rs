@@ -1,0 +1,114 @@
+//! What a worker says, and to whom: JSON events to a controller, or log lines to a person. Both also go as lines to
+//! the worker's log file.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use protocol::{Event, encode_line};
+
+/// Where to report.
+pub struct Report {
+    events: bool,
+    /// `Worker 0` or `Scan`.
+    who: String,
+    log: Option<Mutex<File>>,
+    begun: Mutex<Instant>,
+}
+
+impl Report {
+    /// Reports as JSON lines on standard output (`events`), or as lines on standard error.
+    pub fn new(events: bool, who: String) -> Self {
+        Self { events, who, log: None, begun: Mutex::new(Instant::now()) }
+    }
+
+    /// Also appends lines to a file. A file that cannot be opened is a warning, not an end: pictures matter more.
+    pub fn also_to(mut self, path: &Path) -> Self {
+        let opened = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        match opened.and_then(|()| OpenOptions::new().create(true).append(true).open(path)) {
+            Ok(file) => self.log = Some(Mutex::new(file)),
+            Err(e) => self.event(&Event::Warning { message: format!("no log file {}: {e}", path.display()) }),
+        }
+        self
+    }
+
+    /// Tells one event.
+    pub fn event(&self, event: &Event) {
+        if self.events {
+            // A controller that is gone closes standard input too, which ends the worker in an orderly way.
+            let _ = std::io::stdout().lock().write_all(encode_line(event).as_bytes());
+        }
+        if let Some(text) = words(event) {
+            self.line(&text);
+        }
+    }
+
+    /// Tells how far a worker is: `done` of `total` pictures since it began.
+    pub fn progress(&self, done: u64, failed: u64, total: u64, spoken: bool) {
+        if self.events {
+            self.event(&Event::Progress { done, failed });
+        }
+        if spoken {
+            let seconds = self.begun.lock().expect("reading the clock does not panic").elapsed().as_secs_f64();
+            self.line(&progress_words(done, total, seconds));
+        }
+    }
+
+    /// The clock of [`Report::progress`] begins now, as when the model is loaded.
+    pub fn begin(&self) {
+        *self.begun.lock().expect("reading the clock does not panic") = Instant::now();
+    }
+
+    fn line(&self, text: &str) {
+        let line = format!("[{}] [{}] {text}\n", chrono::Local::now().format("%Y-%m-%d %H:%M:%S"), self.who);
+        if let Some(log) = &self.log {
+            // A full disk must not stop the work that it is not needed for.
+            let _ = log.lock().expect("writing a line does not panic").write_all(line.as_bytes());
+        }
+        if !self.events {
+            let _ = std::io::stderr().lock().write_all(line.as_bytes());
+        }
+    }
+}
+
+fn progress_words(done: u64, total: u64, seconds: f64) -> String {
+    let rate = done as f64 / seconds.max(1e-9);
+    let eta = if rate > 0.0 { (total - done.min(total)) as f64 / rate / 60.0 } else { 0.0 };
+    let percent = 100.0 * done as f64 / total.max(1) as f64;
+    format!("Progress: {done}/{total} images ({percent:.1}%) - {rate:.1} img/s - ETA: {eta:.1}min")
+}
+
+/// An event as a person reads it; `None` for what would only be noise.
+fn words(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Ready { model, load_seconds } => format!(
+            "Model {} loaded in {load_seconds:.1} s ({} on {}, {} values)",
+            model.model_name, model.precision, model.provider, model.embedding_dim
+        ),
+        Event::Scanning { scanned } => format!("Scanned {scanned} images so far"),
+        Event::Scanned { summary: s } => format!(
+            "Scanned {} images: {} to embed, {} already indexed, {} gone, {} failed",
+            s.scanned, s.new, s.standing, s.gone, s.failed
+        ),
+        Event::Failure { failure: f } => format!("Failed: {:?}: {}: {}", f.path, f.kind, f.detail),
+        Event::Warning { message } => format!("Warning: {message}"),
+        Event::Done { rows, failed } => format!("Done: {rows} images embedded, {failed} failed"),
+        Event::Error { message } => format!("Error: {message}"),
+        Event::Hello { .. } | Event::Chunk { .. } | Event::Progress { .. } | Event::Part { .. } | Event::Revoked { .. } => {
+            return None;
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_reads_as_people_know_it() {
+        assert_eq!(progress_words(100, 500, 9.5238), "Progress: 100/500 images (20.0%) - 10.5 img/s - ETA: 0.6min");
+        assert_eq!(progress_words(0, 0, 0.0), "Progress: 0/0 images (0.0%) - 0.0 img/s - ETA: 0.0min");
+    }
+}
