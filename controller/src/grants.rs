@@ -55,7 +55,8 @@ impl Grants {
         let chunk = match self.hosts[host].list.pop_back() {
             Some(chunk) => chunk,
             None => {
-                let slowest = (0..self.hosts.len()).max_by(|&a, &b| self.seconds_left(a).total_cmp(&self.seconds_left(b)))?;
+                let slowest =
+                    (0..self.hosts.len()).max_by(|&a, &b| self.seconds_left(a).total_cmp(&self.seconds_left(b)))?;
                 self.hosts[slowest].list.pop_front()?
             }
         };

@@ -31,7 +31,10 @@ impl Job {
             eprintln!("Weights sum to {sum:.3}, not 1; they are scaled.");
         }
         if let Some(far) = hosts.hosts.iter().find(|h| !h.is_local()) {
-            bail!("host {}: this version works on localhost only; give a hosts file that holds just: localhost", far.name);
+            bail!(
+                "host {}: this version works on localhost only; give a hosts file that holds just: localhost",
+                far.name
+            );
         }
         let absolute = |path: &Path| std::path::absolute(path).with_context(|| format!("bad path {}", path.display()));
         let image_dir = args.image_dir.as_deref().map(absolute).transpose()?;
@@ -42,7 +45,8 @@ impl Job {
             (Some(prefix), _) => IndexPrefix::new(absolute(prefix)?),
             (None, Some(dir)) => IndexPrefix::beside(dir),
             (None, None) => {
-                let last = state::last_index().context("which index? Say --index-prefix P, or --image-dir DIR for the index beside it")?;
+                let last = state::last_index()
+                    .context("which index? Say --index-prefix P, or --image-dir DIR for the index beside it")?;
                 IndexPrefix::new(last)
             }
         };

@@ -72,7 +72,9 @@ async fn go(args: Args) -> Result<Exit> {
     if job.args.no_merge {
         summary::finished(&job, &found, &proof, &encoded, None);
     } else {
-        let merged = merge::merge(&job, &found.run_id, &encoded.parts).await.context("the pictures are embedded, but merging failed; try again with --merge-only")?;
+        let merged = merge::merge(&job, &found.run_id, &encoded.parts)
+            .await
+            .context("the pictures are embedded, but merging failed; try again with --merge-only")?;
         fleet::state::remember_index(job.prefix.dir()).context("cannot remember this index for query")?;
         summary::finished(&job, &found, &proof, &encoded, Some(&merged));
     }

@@ -62,11 +62,17 @@ pub fn keep_parts(job: &Job, run_id: &str, parts: &[PartLine]) -> Result<()> {
 pub fn kept_parts(job: &Job) -> Result<Kept> {
     let runs = job.prefix.runs();
     let names = fs::read_dir(&runs).with_context(|| format!("no run to merge in {}", runs.display()))?.flatten();
-    let newest = names.filter(|e| e.path().join("run.json").is_file()).filter_map(|e| e.file_name().into_string().ok()).max();
-    let Some(run_id) = newest else { bail!("no run to merge in {}; run the controller with --image-dir first", runs.display()) };
+    let newest =
+        names.filter(|e| e.path().join("run.json").is_file()).filter_map(|e| e.file_name().into_string().ok()).max();
+    let Some(run_id) = newest else {
+        bail!("no run to merge in {}; run the controller with --image-dir first", runs.display())
+    };
     let path = job.prefix.run(&run_id).parts();
     let text = fs::read_to_string(&path).with_context(|| {
-        format!("run {run_id} was not finished ({}); run the controller with --image-dir again, it goes on where it was", path.display())
+        format!(
+            "run {run_id} was not finished ({}); run the controller with --image-dir again, it goes on where it was",
+            path.display()
+        )
     })?;
     let lines: Result<Vec<PartLine>, _> = text.lines().map(serde_json::from_str).collect();
     Ok(Kept { run_id, lines: lines.with_context(|| format!("{} is damaged", path.display()))? })

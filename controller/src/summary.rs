@@ -22,9 +22,17 @@ fn scan_words(job: &Job, found: &Found) -> String {
     let s = &found.summary;
     let mut words = format!(
         "{}: {} pictures, {} to embed, {} already indexed",
-        job.image_dir.display(), HumanCount(s.scanned), HumanCount(s.new), HumanCount(s.standing)
+        job.image_dir.display(),
+        HumanCount(s.scanned),
+        HumanCount(s.new),
+        HumanCount(s.standing)
     );
-    for (count, what) in [(s.changed, "changed"), (s.gone, "gone"), (s.failed, "failed"), (s.unreadable_folders, "folders could not be listed")] {
+    for (count, what) in [
+        (s.changed, "changed"),
+        (s.gone, "gone"),
+        (s.failed, "failed"),
+        (s.unreadable_folders, "folders could not be listed"),
+    ] {
         if count > 0 {
             words += &format!(", {} {what}", HumanCount(count));
         }
@@ -43,7 +51,11 @@ pub fn dry_run(job: &Job, found: &Found) {
         let bytes: u64 = list.iter().map(|c| c.bytes).sum();
         println!(
             "{:<30} {:>7.3} {:>12} {:>8} {:>12}",
-            host.name, host.weight, HumanCount(pictures).to_string(), list.len(), HumanBytes(bytes).to_string()
+            host.name,
+            host.weight,
+            HumanCount(pictures).to_string(),
+            list.len(),
+            HumanBytes(bytes).to_string()
         );
     }
     println!("{} to read in all. Nothing was changed (--dry-run).", HumanBytes(bytes));
@@ -53,12 +65,18 @@ pub fn dry_run(job: &Job, found: &Found) {
 pub fn finished(job: &Job, found: &Found, proof: &Proof, encoded: &Encoded, merged: Option<&Merged>) {
     println!(
         "Scanned {} = embedded {} + failed {} + already indexed {}",
-        HumanCount(proof.scanned), HumanCount(proof.embedded), HumanCount(proof.failed), HumanCount(proof.skipped)
+        HumanCount(proof.scanned),
+        HumanCount(proof.embedded),
+        HumanCount(proof.failed),
+        HumanCount(proof.skipped)
     );
     hosts(encoded);
     match merged {
         Some(merged) => self::merged(job, merged),
-        None => println!("Not merged (--no-merge); do it with: controller --merge-only --index-prefix {}", job.prefix.dir().display()),
+        None => println!(
+            "Not merged (--no-merge); do it with: controller --merge-only --index-prefix {}",
+            job.prefix.dir().display()
+        ),
     }
     let shown = found.failures.len() + encoded.failures.len();
     if proof.failed > shown as u64 {
@@ -75,10 +93,22 @@ pub fn merged(job: &Job, merged: &Merged) {
         println!("Warning: {warning}");
     }
     let change = merged.added + merged.dropped + merged.replaced;
-    let words = if change == 0 { "unchanged".to_owned() } else {
-        format!("{} added, {} replaced, {} removed", HumanCount(merged.added), HumanCount(merged.replaced), HumanCount(merged.dropped))
+    let words = if change == 0 {
+        "unchanged".to_owned()
+    } else {
+        format!(
+            "{} added, {} replaced, {} removed",
+            HumanCount(merged.added),
+            HumanCount(merged.replaced),
+            HumanCount(merged.dropped)
+        )
     };
-    println!("Index {}: {} pictures ({words}), generation {}", job.prefix.dir().display(), HumanCount(merged.num_images), merged.generation);
+    println!(
+        "Index {}: {} pictures ({words}), generation {}",
+        job.prefix.dir().display(),
+        HumanCount(merged.num_images),
+        merged.generation
+    );
 }
 
 /// A run that could not account for every picture.
@@ -87,7 +117,9 @@ pub fn unfinished(job: &Job, proof: &Proof, encoded: &Encoded) {
     let missing = proof.scanned.saturating_sub(proof.embedded + proof.failed + proof.skipped);
     eprintln!(
         "error: {} of {} pictures are not done. What is done is kept; run the same command to go on. The index {} is as it was.",
-        HumanCount(missing), HumanCount(proof.scanned), job.prefix.dir().display()
+        HumanCount(missing),
+        HumanCount(proof.scanned),
+        job.prefix.dir().display()
     );
 }
 
@@ -96,8 +128,16 @@ fn hosts(encoded: &Encoded) {
         return;
     }
     for host in &encoded.hosts {
-        let error = host.error.as_ref().map_or_else(String::new, |e| format!(" - failed: {}", e.lines().next().unwrap_or_default()));
-        println!("  {:<28} {:>10} embedded {:>8.1} img/s{error}", host.name, HumanCount(host.embedded).to_string(), host.rate);
+        let error = host
+            .error
+            .as_ref()
+            .map_or_else(String::new, |e| format!(" - failed: {}", e.lines().next().unwrap_or_default()));
+        println!(
+            "  {:<28} {:>10} embedded {:>8.1} img/s{error}",
+            host.name,
+            HumanCount(host.embedded).to_string(),
+            host.rate
+        );
     }
     println!("  in {:#}", HumanDuration(Duration::from_secs_f64(encoded.seconds)));
 }

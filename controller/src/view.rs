@@ -28,9 +28,11 @@ impl View {
             let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
             let width = hosts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).clamp(5, 20);
             let style = |colour: &str| {
-                ProgressStyle::with_template(&format!("{{prefix:{width}!}} {{wide_bar:.{colour}}} {{pos}}/{{len}} {{msg}}"))
-                    .expect("the template is well formed")
-                    .progress_chars("━╸─")
+                ProgressStyle::with_template(&format!(
+                    "{{prefix:{width}!}} {{wide_bar:.{colour}}} {{pos}}/{{len}} {{msg}}"
+                ))
+                .expect("the template is well formed")
+                .progress_chars("━╸─")
             };
             let bar = |name: &str, length: u64, colour: &str| {
                 all.add(ProgressBar::new(length)).with_style(style(colour)).with_prefix(name.to_owned())
@@ -55,7 +57,8 @@ impl View {
 
     /// Shows how far the run is.
     pub fn total(&self, done: u64, total: u64, failed: u64, rate: f64) {
-        let left = if rate > 0.0 { Some(Duration::from_secs_f64((total - done.min(total)) as f64 / rate)) } else { None };
+        let left =
+            if rate > 0.0 { Some(Duration::from_secs_f64((total - done.min(total)) as f64 / rate)) } else { None };
         if let Some(bars) = &self.bars {
             bars.total.set_length(total);
             bars.total.set_position(done.min(total));

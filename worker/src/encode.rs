@@ -180,7 +180,10 @@ fn see(setup: &Setup, entry: &Entry) -> Result<Seen, (FailureKind, String)> {
     let mut file = File::open(&path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     if metadata.len() > LARGEST_FILE {
-        return Err((FailureKind::Undecodable, format!("the file has {} bytes, over the limit of 1 GiB", metadata.len())));
+        return Err((
+            FailureKind::Undecodable,
+            format!("the file has {} bytes, over the limit of 1 GiB", metadata.len()),
+        ));
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
     file.read_to_end(&mut bytes).map_err(unreadable)?;
@@ -247,7 +250,8 @@ fn encode_batch(encoder: &mut ImageEncoder, batch: &mut Vec<(Task, Seen)>, assem
             Ok(())
         }
         Err(whole) => {
-            let alone: Vec<_> = batch.drain(..).map(|(task, seen)| (encoder.encode(&seen.pixels), task, seen)).collect();
+            let alone: Vec<_> =
+                batch.drain(..).map(|(task, seen)| (encoder.encode(&seen.pixels), task, seen)).collect();
             if alone.iter().all(|(result, _, _)| result.is_err()) {
                 return Err(whole).context("the model encodes no picture any more");
             }

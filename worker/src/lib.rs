@@ -94,15 +94,22 @@ fn run_scan(args: Scan, report: &Report) -> Result<Exit> {
 fn run_encode(args: Encode, work_dir: &Path, report: &Arc<Report>) -> Result<Exit> {
     let host = facts::host();
     report.event(&Event::Hello { version: VERSION.into(), pid: std::process::id(), host: host.clone() });
-    let worker = WorkerPrefix::new(std::path::absolute(args.index_prefix.as_ref().context("--index-prefix is needed")?)?);
+    let worker =
+        WorkerPrefix::new(std::path::absolute(args.index_prefix.as_ref().context("--index-prefix is needed")?)?);
     let prefix = worker.index();
     let record = run_record(&prefix, args.run.as_deref())?;
     let spec = model_spec(args.model.as_deref(), record.as_ref(), &prefix)?;
     let begun = Instant::now();
     let model = Model::open(&spec)?;
     if let Some(record) = record.as_ref().filter(|r| r.fingerprint != model.fingerprint()) {
-        ensure!(!args.granted, "run {} is for the model {} ({}), but here it is {}: is another version of it installed on this host?",
-            record.run_id, record.model, record.fingerprint, model.fingerprint());
+        ensure!(
+            !args.granted,
+            "run {} is for the model {} ({}), but here it is {}: is another version of it installed on this host?",
+            record.run_id,
+            record.model,
+            record.fingerprint,
+            model.fingerprint()
+        );
     }
     let canonical = record.as_ref().map(|r| r.root.clone());
     let (root, plan) = match &args.image_list {
@@ -179,7 +186,8 @@ fn run_record(prefix: &IndexPrefix, run_id: Option<&str>) -> Result<Option<RunRe
     let Some(run_id) = run_id.map(str::to_owned).or_else(|| newest_run(prefix)) else { return Ok(None) };
     let path = prefix.run(&run_id).record();
     let text = std::fs::read(&path).with_context(|| format!("cannot read the run's record {}", path.display()))?;
-    let record = serde_json::from_slice(&text).with_context(|| format!("the run's record {} is damaged", path.display()))?;
+    let record =
+        serde_json::from_slice(&text).with_context(|| format!("the run's record {} is damaged", path.display()))?;
     Ok(Some(record))
 }
 
@@ -206,7 +214,10 @@ fn text(path: &Path) -> Result<String> {
 /// `HERE[:CANONICAL]` as a root.
 fn parse_root(given: &str) -> Result<Root> {
     let (here, canonical) = given.split_once(':').unwrap_or((given, given));
-    ensure!(!here.is_empty() && canonical.starts_with('/'), "--root {given:?} is not HERE[:CANONICAL] with absolute paths");
+    ensure!(
+        !here.is_empty() && canonical.starts_with('/'),
+        "--root {given:?} is not HERE[:CANONICAL] with absolute paths"
+    );
     let here: PathBuf = std::path::absolute(here)?;
     Ok(Root::new(here, canonical))
 }

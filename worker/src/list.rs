@@ -5,9 +5,7 @@ use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use protocol::{
-    Chunk, Chunker, Event, Failure, FailureKind, IndexPrefix, ManifestWriter, Root, read_list,
-};
+use protocol::{Chunk, Chunker, Event, Failure, FailureKind, IndexPrefix, ManifestWriter, Root, read_list};
 use tempfile::NamedTempFile;
 
 use crate::report::Report;
@@ -26,7 +24,9 @@ pub struct Plan {
 /// The root that was given, with the run's or index's canonical name where only HERE was said.
 pub fn given_root(given: Option<&str>, canonical: Option<String>) -> Result<Option<Root>> {
     Ok(match (given, canonical) {
-        (Some(given), Some(canonical)) if !given.contains(':') => Some(Root::new(crate::parse_root(given)?.here(), canonical)),
+        (Some(given), Some(canonical)) if !given.contains(':') => {
+            Some(Root::new(crate::parse_root(given)?.here(), canonical))
+        }
         (Some(given), _) => Some(crate::parse_root(given)?),
         (None, Some(canonical)) => Some(Root::new(&canonical, canonical.clone())),
         (None, None) => None,
@@ -49,7 +49,9 @@ pub fn root(given: Option<&str>, run: Option<String>, prefix: &IndexPrefix, list
         let folder = std::path::absolute(&path)?.parent().map(PathBuf::from).unwrap_or_default();
         common = Some(match common {
             None => folder,
-            Some(common) => common.components().zip(folder.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect(),
+            Some(common) => {
+                common.components().zip(folder.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
+            }
         });
     }
     let Some(common) = common else { bail!("the image list {} is empty", list.display()) };
@@ -76,7 +78,9 @@ pub fn plan(list: &Path, root: &Root, chunk_images: Option<u64>, report: &Report
                 let absolute = std::path::absolute(text)?;
                 match absolute.to_str().and_then(|p| root.relative(p)) {
                     Some(image) => examine(&root.open_path(&image), image),
-                    None => Err((FailureKind::OutsideRoot, format!("it is not below {}; say --root", root.canonical()))),
+                    None => {
+                        Err((FailureKind::OutsideRoot, format!("it is not below {}; say --root", root.canonical())))
+                    }
                 }
             }
         };

@@ -113,17 +113,22 @@ mod tests {
         let standing: Vec<Result<Standing>> =
             standing.iter().map(|(p, t)| Ok(Standing { entry: entry(p, *t), in_index: true })).collect();
         let mut out = Vec::new();
-        reconcile(found.into_iter().map(Ok), standing.into_iter(), |_| may_drop, |v| {
-            out.push(match v {
-                Verdict::New(e) => format!("new {}", e.path),
-                Verdict::Stands => "stands".into(),
-                Verdict::Gone(s) => format!("gone {}", s.entry.path),
-                Verdict::Changed(s) => format!("changed {}", s.entry.path),
-                Verdict::Failed { shown, .. } => format!("failed {shown}"),
-                Verdict::FolderUnreadable { .. } => "unreadable".into(),
-            });
-            Ok(())
-        })
+        reconcile(
+            found.into_iter().map(Ok),
+            standing.into_iter(),
+            |_| may_drop,
+            |v| {
+                out.push(match v {
+                    Verdict::New(e) => format!("new {}", e.path),
+                    Verdict::Stands => "stands".into(),
+                    Verdict::Gone(s) => format!("gone {}", s.entry.path),
+                    Verdict::Changed(s) => format!("changed {}", s.entry.path),
+                    Verdict::Failed { shown, .. } => format!("failed {shown}"),
+                    Verdict::FolderUnreadable { .. } => "unreadable".into(),
+                });
+                Ok(())
+            },
+        )
         .unwrap();
         out
     }
@@ -146,7 +151,10 @@ mod tests {
 
     #[test]
     fn an_unreadable_folder_keeps_its_rows() {
-        let folder = |f: Option<&str>| Found::Unreadable { folder: f.map(|f| ImagePath::new(f).unwrap()), detail: String::new() };
+        let folder = |f: Option<&str>| Found::Unreadable {
+            folder: f.map(|f| ImagePath::new(f).unwrap()),
+            detail: String::new(),
+        };
         let rows = [("a.jpg", 1), ("b/x/1.jpg", 1), ("b/y.jpg", 1), ("b c.jpg", 1), ("c.jpg", 1)];
         let mut found = vec![folder(Some("b"))];
         found.extend(pictures(&[("c.jpg", 1)]));

@@ -96,7 +96,11 @@ fn words(event: &Event) -> Option<String> {
         Event::Warning { message } => format!("Warning: {message}"),
         Event::Done { rows, failed } => format!("Done: {rows} images embedded, {failed} failed"),
         Event::Error { message } => format!("Error: {message}"),
-        Event::Hello { .. } | Event::Chunk { .. } | Event::Progress { .. } | Event::Part { .. } | Event::Revoked { .. } => {
+        Event::Hello { .. }
+        | Event::Chunk { .. }
+        | Event::Progress { .. }
+        | Event::Part { .. }
+        | Event::Revoked { .. } => {
             return None;
         }
     })

@@ -141,7 +141,11 @@ fn standing(scan: &Scan, report: &Report) -> Result<Box<dyn Iterator<Item = Resu
         ensure!(
             meta.model.fingerprint == scan.fingerprint,
             "the index {} was made with the model {} ({}), not with {} ({}): vectors of two models cannot stand together. Leave --model out, or build anew with --fresh",
-            scan.prefix.meta().display(), meta.model.model_name, meta.model.fingerprint, scan.model, scan.fingerprint
+            scan.prefix.meta().display(),
+            meta.model.model_name,
+            meta.model.fingerprint,
+            scan.model,
+            scan.fingerprint
         );
     }
     let standing = index::standing(scan.prefix, scan.root.canonical(), scan.fingerprint)?;

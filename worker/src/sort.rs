@@ -84,7 +84,8 @@ mod tests {
     #[test]
     fn spilled_runs_come_back_sorted_and_once() {
         let mut sorter = Sorter::default();
-        let entry = |i: usize| Entry { path: ImagePath::new(format!("{i:05}.jpg")).unwrap(), size_bytes: 1, mtime_ns: 1 };
+        let entry =
+            |i: usize| Entry { path: ImagePath::new(format!("{i:05}.jpg")).unwrap(), size_bytes: 1, mtime_ns: 1 };
         for i in 0..3000 {
             sorter.push(entry((i * 7919) % 1000)).unwrap();
             if i % 1100 == 1099 {

@@ -138,7 +138,9 @@ fn read_ahead(shared: &Shared) {
                 }
                 match (queue.ahead < AHEAD).then(|| queue.folders.pop_front()).flatten() {
                     Some(slot) => break slot,
-                    None => queue = shared.changed.wait(queue).expect("no thread of the walk panics while it holds a lock"),
+                    None => {
+                        queue = shared.changed.wait(queue).expect("no thread of the walk panics while it holds a lock")
+                    }
                 }
             }
         };
@@ -287,15 +289,32 @@ mod tests {
     #[test]
     fn a_walk_is_sorted_and_leaves_out_what_is_not_a_picture_of_the_person() {
         let root = tempfile::tempdir().unwrap();
-        for file in ["b.jpg", "a/z.PNG", "a b.gif", "a/y/1.tif", "a/y/0.webp", "notes.txt", ".hidden/x.jpg", "._b.jpg",
-            "@eaDir/b.jpg", "index/x.jpg", "skip/x.jpg", "a.jpg", "-rf.jpg", "$(touch pwned)\n.jpeg"] {
+        for file in [
+            "b.jpg",
+            "a/z.PNG",
+            "a b.gif",
+            "a/y/1.tif",
+            "a/y/0.webp",
+            "notes.txt",
+            ".hidden/x.jpg",
+            "._b.jpg",
+            "@eaDir/b.jpg",
+            "index/x.jpg",
+            "skip/x.jpg",
+            "a.jpg",
+            "-rf.jpg",
+            "$(touch pwned)\n.jpeg",
+        ] {
             let path = root.path().join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, b"x").unwrap();
         }
         std::os::unix::fs::symlink(root.path(), root.path().join("loop")).unwrap();
         let found = paths(root.path(), Arc::new(|p| p == "skip"));
-        assert_eq!(found, ["$(touch pwned)\n.jpeg", "-rf.jpg", "a/y/0.webp", "a/y/1.tif", "a/z.PNG", "a b.gif", "a.jpg", "b.jpg"]);
+        assert_eq!(
+            found,
+            ["$(touch pwned)\n.jpeg", "-rf.jpg", "a/y/0.webp", "a/y/1.tif", "a/z.PNG", "a b.gif", "a.jpg", "b.jpg"]
+        );
         let images: Vec<ImagePath> = found.into_iter().map(|p| ImagePath::new(p).unwrap()).collect();
         assert!(images.is_sorted());
     }

@@ -14,7 +14,9 @@ use common::{Golden, distance, summary};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [model, golden, pictures] = &arguments[..] else { return Err("usage: golden MODEL GOLDEN_JSON PICTURES".into()) };
+    let [model, golden, pictures] = &arguments[..] else {
+        return Err("usage: golden MODEL GOLDEN_JSON PICTURES".into());
+    };
     let golden = Golden::read(Path::new(golden));
     let model = Model::open(model)?;
     let mut encoder = model.image_encoder(&EncoderOptions::default())?;
@@ -28,7 +30,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             deviations.push((name.clone(), distance(vector.values(), &reference.vector) / golden.spread()));
         }
         let (mean, worst, name) = summary(&deviations);
-        println!("{mode:?}: mean {mean:.5}, worst {worst:.5} ({name}), of {} pictures, spread {:.3}", deviations.len(), golden.spread());
+        println!(
+            "{mode:?}: mean {mean:.5}, worst {worst:.5} ({name}), of {} pictures, spread {:.3}",
+            deviations.len(),
+            golden.spread()
+        );
     }
     let mut encoder = model.text_encoder(&EncoderOptions::default())?;
     let wrong = golden.tokens.iter().filter(|(text, ids)| encoder.token_ids(text).ok().as_ref() != Some(ids));
@@ -36,7 +42,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("tokens: {} of {} texts differ {wrong:?}", wrong.len(), golden.tokens.len());
     let texts: Vec<&str> = golden.texts.iter().map(|(text, _)| text.as_str()).collect();
     let vectors = encoder.encode(&texts)?;
-    let far = vectors.iter().zip(&golden.texts).map(|(v, (_, expected))| distance(v.values(), expected)).fold(0.0, f64::max);
+    let far =
+        vectors.iter().zip(&golden.texts).map(|(v, (_, expected))| distance(v.values(), expected)).fold(0.0, f64::max);
     println!("texts: worst distance {far:.6}");
     Ok(())
 }

@@ -88,5 +88,6 @@ pub enum Size {
 
 /// A JSON file's content; `file` names it in errors.
 pub fn parse<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T, ModelError> {
-    serde_json::from_slice(bytes).map_err(|e| ModelError::unusable(file, format!("is not the JSON that a model has: {e}")))
+    serde_json::from_slice(bytes)
+        .map_err(|e| ModelError::unusable(file, format!("is not the JSON that a model has: {e}")))
 }

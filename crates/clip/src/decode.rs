@@ -95,13 +95,20 @@ impl DecodeLimits {
 /// The EXIF orientation is applied, transparency dropped, CMYK converted, 16 bits scaled to 8.
 ///
 /// `target_side` is what [`crate::Preprocess::side`] gives; only [`DecodeMode::Fast`] uses it.
-pub fn decode(bytes: &[u8], mode: DecodeMode, target_side: usize, limits: &DecodeLimits) -> Result<Picture, DecodeError> {
+pub fn decode(
+    bytes: &[u8],
+    mode: DecodeMode,
+    target_side: usize,
+    limits: &DecodeLimits,
+) -> Result<Picture, DecodeError> {
     let decoded = catch_unwind(AssertUnwindSafe(|| {
         match ::image::guess_format(bytes) {
             Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, mode, target_side, limits),
             Ok(ImageFormat::Gif) => gif::decode(bytes, limits),
             Ok(ImageFormat::Tiff) => tiff::decode(bytes, limits),
-            Ok(format @ (ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp)) => other::decode(bytes, format, limits),
+            Ok(format @ (ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp)) => {
+                other::decode(bytes, format, limits)
+            }
             Ok(format) => Err(DecodeError::undecodable(format!("{format:?} pictures are not supported"))),
             // BigTIFF, which the crate does not recognise.
             Err(_) if bytes.starts_with(b"II+\0") || bytes.starts_with(b"MM\0+") => tiff::decode(bytes, limits),

@@ -83,14 +83,16 @@ impl Hub {
             let cache = var("XDG_CACHE_HOME").map(PathBuf::from);
             cache.or_else(|| Some(env::home_dir()?.join(".cache"))).unwrap_or_default().join("huggingface")
         });
-        let token_file = || fs::read_to_string(var("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from)).ok();
+        let token_file =
+            || fs::read_to_string(var("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from)).ok();
         let token = var("HF_TOKEN").or_else(token_file).map(|token| token.trim().to_owned()).filter(|t| !t.is_empty());
         let endpoint = var("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
         Self {
             endpoint: endpoint.trim_end_matches('/').into(),
             cache: var("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from),
             token,
-            offline: var("HF_HUB_OFFLINE").is_some_and(|v| !matches!(v.to_lowercase().as_str(), "0" | "false" | "no" | "off")),
+            offline: var("HF_HUB_OFFLINE")
+                .is_some_and(|v| !matches!(v.to_lowercase().as_str(), "0" | "false" | "no" | "off")),
         }
     }
 
@@ -120,7 +122,8 @@ impl Hub {
         for (file, size) in missing {
             let blob = |etag: &str| Cache::new(self.cache.clone()).repo(repo.clone()).blob_path(etag);
             let metadata = || api.metadata(&hub_repo.url(file));
-            fetch(&hub_repo, file, size, &folder.join(file), &metadata, &blob).map_err(|e| unavailable(format!("{file}: {e}")))?;
+            fetch(&hub_repo, file, size, &folder.join(file), &metadata, &blob)
+                .map_err(|e| unavailable(format!("{file}: {e}")))?;
         }
         Ok(folder)
     }
@@ -180,7 +183,11 @@ fn fetch(
             return Err(format!("the hub gave it from another commit, {}", about.commit_hash()));
         }
         if size.is_some_and(|size| size != about.size() as u64) {
-            return Err(format!("the hub has {} bytes, but this commit's file has {}", about.size(), size.unwrap_or(0)));
+            return Err(format!(
+                "the hub has {} bytes, but this commit's file has {}",
+                about.size(),
+                size.unwrap_or(0)
+            ));
         }
         let blob = blob(about.etag());
         // A download continues what an earlier one left, and would ask for nothing if that were complete.
@@ -235,7 +242,11 @@ fn check(blob: &Path, about: &Metadata) -> Result<(), String> {
         }
     }
     let found: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    if found.eq_ignore_ascii_case(about.etag()) { Ok(()) } else { Err("received bytes that do not have the hub's checksum".into()) }
+    if found.eq_ignore_ascii_case(about.etag()) {
+        Ok(())
+    } else {
+        Err("received bytes that do not have the hub's checksum".into())
+    }
 }
 
 /// An error of the hub with what it means.

@@ -102,7 +102,8 @@ impl Model {
         let preprocessor: PreprocessorConfig = parse(&preprocessor_config.0, &preprocessor_config.1)?;
         let preprocess = Preprocess::new(&preprocessor_config.0, &preprocessor)?;
         let config = parse(&config.0, &config.1)?;
-        let tokenizer_config = tokenizer_config.map(|(file, bytes)| parse(&file, &bytes)).transpose()?.unwrap_or_default();
+        let tokenizer_config =
+            tokenizer_config.map(|(file, bytes)| parse(&file, &bytes)).transpose()?.unwrap_or_default();
         let mut hash = Xxh3::new();
         let mut add = |bytes: &[u8]| {
             hash.update(&(bytes.len() as u64).to_le_bytes());

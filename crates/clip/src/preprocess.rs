@@ -33,14 +33,19 @@ impl Preprocess {
         let (height, width) = match (crop, config.do_resize.then_some(config.size)) {
             (Some(Size::Number(n) | Size::Shortest { shortest_edge: n }), _) => (n, n),
             (Some(Size::Sides { height, width }), _) | (None, Some(Size::Sides { height, width })) => (height, width),
-            (None, _) => return Err(ModelError::unusable(file, "leaves pictures in different sizes, which no batch can hold")),
+            (None, _) => {
+                return Err(ModelError::unusable(file, "leaves pictures in different sizes, which no batch can hold"));
+            }
         };
         let resized = match config.size {
             Size::Number(n) | Size::Shortest { shortest_edge: n } => n,
             Size::Sides { height, width } => height.min(width),
         };
         if [height, width, resized].iter().any(|side| !(1..=4096).contains(side)) {
-            return Err(ModelError::unusable(file, format!("asks for pictures of {width} x {height} pixels, resized to {resized}")));
+            return Err(ModelError::unusable(
+                file,
+                format!("asks for pictures of {width} x {height} pixels, resized to {resized}"),
+            ));
         }
         let filter = match config.resample {
             1 => FilterType::Lanczos3,
@@ -48,7 +53,12 @@ impl Preprocess {
             3 => FilterType::CatmullRom,
             4 => FilterType::Box,
             5 => FilterType::Hamming,
-            other => return Err(ModelError::unusable(file, format!("asks for resampling filter {other}, which is not supported"))),
+            other => {
+                return Err(ModelError::unusable(
+                    file,
+                    format!("asks for resampling filter {other}, which is not supported"),
+                ));
+            }
         };
         Ok(Self {
             resize: config.do_resize.then_some(Resize { size: config.size, filter }),
@@ -182,14 +192,21 @@ mod tests {
         let p = preprocess(r#"{"do_resize": false, "crop_size": 4, "do_normalize": false}"#);
         let grey_value = 128.0 / 255.0;
         let values = p.apply(&grey(2, 3));
-        let rows: Vec<Vec<bool>> = values[..16].chunks(4).map(|row| row.iter().map(|&v| (v - grey_value).abs() < 1e-6).collect()).collect();
+        let rows: Vec<Vec<bool>> =
+            values[..16].chunks(4).map(|row| row.iter().map(|&v| (v - grey_value).abs() < 1e-6).collect()).collect();
         let inside = vec![false, true, true, false];
         assert_eq!(rows, vec![inside.clone(), inside.clone(), inside, vec![false; 4]]);
     }
 
     #[test]
     fn what_cannot_be_done_is_refused() {
-        for json in [r#"{"resample": 0}"#, r#"{"resample": 9}"#, r#"{"do_center_crop": false}"#, r#"{"crop_size": 0}"#, r#"{"size": 100000}"#] {
+        for json in [
+            r#"{"resample": 0}"#,
+            r#"{"resample": 9}"#,
+            r#"{"do_center_crop": false}"#,
+            r#"{"crop_size": 0}"#,
+            r#"{"size": 100000}"#,
+        ] {
             assert!(Preprocess::new("p.json", &serde_json::from_str(json).unwrap()).is_err(), "{json}");
         }
     }

@@ -22,7 +22,9 @@ pub fn runtime_path() -> Result<PathBuf, ModelError> {
         if path.is_file() {
             return Ok(path);
         }
-        return Err(ModelError::Runtime { detail: format!("ORT_DYLIB_PATH names {}, which is no file", path.display()) });
+        return Err(ModelError::Runtime {
+            detail: format!("ORT_DYLIB_PATH names {}, which is no file", path.display()),
+        });
     }
     let program = env::current_exe().ok().and_then(|p| p.parent().map(PathBuf::from));
     let beside = program.iter().flat_map(|folder| [folder.join(&name), folder.join("../lib").join(&name)]);
@@ -51,10 +53,12 @@ fn user_cache() -> Option<PathBuf> {
 /// only once.
 pub(crate) fn environment() -> Result<&'static Environment, ModelError> {
     static ENVIRONMENT: OnceLock<Result<Environment, String>> = OnceLock::new();
-    let kept = ENVIRONMENT.get_or_init(|| load().map_err(|e| match e {
-        ModelError::Runtime { detail } => detail,
-        other => other.to_string(),
-    }));
+    let kept = ENVIRONMENT.get_or_init(|| {
+        load().map_err(|e| match e {
+            ModelError::Runtime { detail } => detail,
+            other => other.to_string(),
+        })
+    });
     kept.as_ref().map_err(|detail| ModelError::Runtime { detail: detail.clone() })
 }
 

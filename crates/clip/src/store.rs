@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::ModelError;
-use crate::hub::{HubModel, Hub};
+use crate::hub::{Hub, HubModel};
 use crate::model::Graph;
 
 /// A model's files, as errors list them.

@@ -17,7 +17,13 @@ pub struct TextTokenizer {
 impl TextTokenizer {
     /// Reads a `tokenizer.json`; `file` names it in errors. `length` limits the tokens of a text further, for a model
     /// whose input has a fixed length.
-    pub fn new(file: &str, json: &[u8], config: &Config, extra: &TokenizerConfig, length: Option<usize>) -> Result<Self, ModelError> {
+    pub fn new(
+        file: &str,
+        json: &[u8],
+        config: &Config,
+        extra: &TokenizerConfig,
+        length: Option<usize>,
+    ) -> Result<Self, ModelError> {
         let unusable = |detail: String| ModelError::unusable(file, detail);
         let mut tokenizer = Tokenizer::from_bytes(json).map_err(|e| unusable(format!("is no tokenizer: {e}")))?;
         let own = tokenizer.get_truncation().map(|t| t.max_length);
@@ -25,7 +31,9 @@ impl TextTokenizer {
         let max_length = limits.into_iter().flatten().min().unwrap_or(77);
         let special = tokenizer.get_post_processor().map_or(0, |p| p.added_tokens(false));
         if max_length <= special {
-            return Err(unusable(format!("leaves no room for words: {max_length} tokens, of which {special} are special")));
+            return Err(unusable(format!(
+                "leaves no room for words: {max_length} tokens, of which {special} are special"
+            )));
         }
         let truncation = TruncationParams {
             max_length,

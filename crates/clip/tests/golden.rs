@@ -59,7 +59,11 @@ fn vectors_are_those_of_the_reference() {
 #[test]
 fn fast_decoding_stays_close() {
     let golden = Golden::read(&folder().join("golden.json"));
-    let (mean, worst, name) = { let d = deviations(&golden, DecodeMode::Fast); let (m, w, n) = summary(&d); (m, w, n.to_owned()) };
+    let (mean, worst, name) = {
+        let d = deviations(&golden, DecodeMode::Fast);
+        let (m, w, n) = summary(&d);
+        (m, w, n.to_owned())
+    };
     eprintln!("deviation, fast: mean {mean:.5}, worst {worst:.5} ({name})");
     assert!(mean <= 0.005 && worst <= 0.05, "mean {mean:.5}, worst {worst:.5} ({name})");
 }

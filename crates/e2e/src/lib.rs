@@ -36,7 +36,8 @@ impl Lab {
         }
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(lab.path("run"), fs::Permissions::from_mode(0o700)).expect("it is ours");
-        fs::write(lab.path("hosts"), format!("localhost work_dir={}\n", lab.path("work").display())).expect("it is ours");
+        fs::write(lab.path("hosts"), format!("localhost work_dir={}\n", lab.path("work").display()))
+            .expect("it is ours");
         lab
     }
 
@@ -74,7 +75,12 @@ impl Lab {
     fn in_world(&self, mut command: Command) -> Command {
         command.current_dir(self.dir.path()).stdin(Stdio::null()).env("NO_COLOR", "1");
         command.env("ORT_DYLIB_PATH", runtime()).env("XDG_RUNTIME_DIR", self.path("run"));
-        for (variable, folder) in [("HOME", "home"), ("XDG_CACHE_HOME", "home/cache"), ("XDG_STATE_HOME", "home/state"), ("XDG_CONFIG_HOME", "home/config")] {
+        for (variable, folder) in [
+            ("HOME", "home"),
+            ("XDG_CACHE_HOME", "home/cache"),
+            ("XDG_STATE_HOME", "home/state"),
+            ("XDG_CONFIG_HOME", "home/config"),
+        ] {
             command.env(variable, self.path(folder));
         }
         command
@@ -123,7 +129,8 @@ impl Drop for Lab {
         for socket in sockets.filter(|e| e.path().extension().is_some_and(|e| e == "sock")) {
             use std::io::{Read, Write};
             if let Ok(mut stream) = std::os::unix::net::UnixStream::connect(socket.path()) {
-                let _ = stream.write_all(b"POST /v1/stop HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                let _ = stream
+                    .write_all(b"POST /v1/stop HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
                 let _ = stream.read_to_end(&mut Vec::new());
             }
         }
@@ -194,4 +201,48 @@ pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
 pub fn signal(child: &Child, name: &str) {
     let said = finish(Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()));
     assert_eq!(said.code, 0, "{}", said.err);
+}
+
+impl Lab {
+    /// Draws `count` demo pictures below the image folder, names telling what they show.
+    pub fn draw(&self, below: &str, count: usize, seed: u64) {
+        let (folder, count, seed) = (self.images().join(below), count.to_string(), seed.to_string());
+        let said = self.run(
+            "draw-demo-pictures",
+            [
+                folder.as_os_str(),
+                "--count".as_ref(),
+                count.as_ref(),
+                "--seed".as_ref(),
+                seed.as_ref(),
+                "--two".as_ref(),
+                "0".as_ref(),
+            ],
+        );
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+
+    /// The index's metadata.
+    pub fn meta(&self) -> serde_json::Value {
+        let text = fs::read(self.path("imageindex.meta.json")).expect("there is an index");
+        serde_json::from_slice(&text).expect("it is JSON")
+    }
+
+    /// All rows of the index as Python's polars sees them: path below the image folder, and vector.
+    pub fn rows(&self) -> Vec<(String, Vec<f32>)> {
+        let script = "import sys, json, polars\n\
+            t = polars.read_parquet(sys.argv[1])\n\
+            print(json.dumps([t['path'].to_list(), t['embedding'].to_list()]))";
+        let out = run_python(script, &[self.path("imageindex.parquet").as_os_str()]);
+        let (paths, vectors): (Vec<String>, Vec<Vec<f32>>) =
+            serde_json::from_str(&out).expect("the script prints JSON");
+        let root = format!("{}/", self.images().display());
+        let below = |path: String| path.strip_prefix(&root).expect("paths are below the root").to_owned();
+        paths.into_iter().map(below).zip(vectors).collect()
+    }
+
+    /// Only the paths of [`Lab::rows`].
+    pub fn paths(&self) -> Vec<String> {
+        self.rows().into_iter().map(|(path, _)| path).collect()
+    }
 }

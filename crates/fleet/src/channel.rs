@@ -84,12 +84,7 @@ async fn write(mut input: ChildStdin, mut lines: mpsc::UnboundedReceiver<String>
     }
 }
 
-async fn read(
-    mut child: Child,
-    tag: usize,
-    incoming: mpsc::Sender<(usize, Incoming)>,
-    mut killed: mpsc::Receiver<()>,
-) {
+async fn read(mut child: Child, tag: usize, incoming: mpsc::Sender<(usize, Incoming)>, mut killed: mpsc::Receiver<()>) {
     let Some(output) = child.stdout.take() else { return };
     let mut lines = BufReader::new(output).split(b'\n');
     let mut can_be_killed = true;

@@ -106,7 +106,8 @@ pub enum HostsError {
     },
 }
 
-const KEYS: &str = "user, port, identity_file, ssh_config, weight, batch_size, ram_gb, threads, work_dir, path_map, query";
+const KEYS: &str =
+    "user, port, identity_file, ssh_config, weight, batch_size, ram_gb, threads, work_dir, path_map, query";
 
 /// The settings of one line: values with the key's own text, for error messages.
 #[derive(Default)]

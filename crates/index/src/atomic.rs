@@ -154,4 +154,24 @@ mod tests {
         assert_eq!(fs::read(&target).unwrap(), b"two");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
+
+    #[test]
+    fn where_there_are_no_hard_links_a_copy_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, target) = (dir.path().join("a"), dir.path().join("b"));
+        fs::write(&source, "bytes").unwrap();
+        copy_synced(&source, &target).unwrap();
+        link_or_copy(&source, &target).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"bytes");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn an_error_names_the_file_and_the_cause() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        let error = write(&dir.path().join("file").join("x"), b"").unwrap_err();
+        assert!(error.to_string().contains("file"), "{error}");
+        assert!(std::error::Error::source(&error).is_some());
+    }
 }

@@ -81,13 +81,16 @@ mod tests {
     use crate::ImagePath;
 
     fn entries(n: usize) -> Vec<Entry> {
-        (0..n).map(|i| Entry { path: ImagePath::new(format!("{i:06}.jpg")).unwrap(), size_bytes: 10, mtime_ns: 7 }).collect()
+        (0..n)
+            .map(|i| Entry { path: ImagePath::new(format!("{i:06}.jpg")).unwrap(), size_bytes: 10, mtime_ns: 7 })
+            .collect()
     }
 
     #[test]
     fn chunks_cover_every_entry_once_and_grow() {
         let mut chunker = Chunker::new(None);
-        let mut chunks: Vec<Chunk> = entries(100_000).iter().enumerate().filter_map(|(i, e)| chunker.push(i as u64, e)).collect();
+        let mut chunks: Vec<Chunk> =
+            entries(100_000).iter().enumerate().filter_map(|(i, e)| chunker.push(i as u64, e)).collect();
         chunks.extend(chunker.finish());
         assert_eq!(chunker.finish(), None);
         let mut next = 0;

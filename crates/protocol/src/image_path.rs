@@ -12,7 +12,9 @@ const PICTURE_EXTENSIONS: [&str; 8] = ["jpeg", "jpg", "png", "bmp", "gif", "webp
 
 /// Whether a file of this name is a picture by its extension.
 pub fn is_picture(name: &Path) -> bool {
-    name.extension().and_then(|e| e.to_str()).is_some_and(|e| PICTURE_EXTENSIONS.iter().any(|p| e.eq_ignore_ascii_case(p)))
+    name.extension()
+        .and_then(|e| e.to_str())
+        .is_some_and(|e| PICTURE_EXTENSIONS.iter().any(|p| e.eq_ignore_ascii_case(p)))
 }
 
 /// A picture's path relative to the collection's root: UTF-8, `/` between components, no empty, `.` or `..` component.
@@ -25,7 +27,9 @@ pub struct ImagePath(String);
 
 /// Why a text cannot be a picture's path.
 #[derive(Debug, thiserror::Error)]
-#[error("{path:?} cannot be a picture's path in the collection: it must be relative, without empty, '.' or '..' components")]
+#[error(
+    "{path:?} cannot be a picture's path in the collection: it must be relative, without empty, '.' or '..' components"
+)]
 pub struct BadImagePath {
     path: String,
 }
@@ -129,7 +133,8 @@ mod tests {
 
     #[test]
     fn the_order_is_that_of_a_sorted_walk() {
-        let mut paths: Vec<_> = ["a.jpg", "a/z.jpg", "a b/c.jpg", "a/b/c.jpg"].map(|p| ImagePath::new(p).unwrap()).into();
+        let mut paths: Vec<_> =
+            ["a.jpg", "a/z.jpg", "a b/c.jpg", "a/b/c.jpg"].map(|p| ImagePath::new(p).unwrap()).into();
         paths.sort();
         let texts: Vec<_> = paths.iter().map(ImagePath::as_str).collect();
         assert_eq!(texts, ["a/b/c.jpg", "a/z.jpg", "a b/c.jpg", "a.jpg"]);

@@ -67,7 +67,8 @@ impl RunLock {
         match before {
             Some(owner) if !locked || alive(&owner) => return Err(Held::By { owner, path: path.into() }),
             None if !locked => {
-                let owner = Owner { program: "another program".into(), host: "this host".into(), pid: 0, heartbeat_unix_s: 0 };
+                let owner =
+                    Owner { program: "another program".into(), host: "this host".into(), pid: 0, heartbeat_unix_s: 0 };
                 return Err(Held::By { owner, path: path.into() });
             }
             _ => {}
@@ -124,7 +125,12 @@ mod tests {
     #[test]
     fn a_heartbeat_from_another_host_counts_where_locks_do_not_travel() {
         let path = std::env::temp_dir().join(format!("imagefleet-beat-{}", std::process::id()));
-        let owner = |age: u64| Owner { program: "controller".into(), host: "mac".into(), pid: 7, heartbeat_unix_s: now_s() - age };
+        let owner = |age: u64| Owner {
+            program: "controller".into(),
+            host: "mac".into(),
+            pid: 7,
+            heartbeat_unix_s: now_s() - age,
+        };
         std::fs::write(&path, serde_json::to_string(&owner(5)).unwrap()).unwrap();
         assert!(RunLock::take(&path, "merger", "duc17").is_err());
         std::fs::write(&path, serde_json::to_string(&owner(SILENT_S + 5)).unwrap()).unwrap();

@@ -10,7 +10,12 @@ use turbojpeg::{Colorspace, DecompressHeader, Decompressor, Image, PixelFormat, 
 use super::jpeg_stream::Stream;
 use super::{DecodeError, DecodeLimits, DecodeMode, Picture, colour, orientation};
 
-pub fn decode(bytes: &[u8], mode: DecodeMode, target_side: usize, limits: &DecodeLimits) -> Result<Picture, DecodeError> {
+pub fn decode(
+    bytes: &[u8],
+    mode: DecodeMode,
+    target_side: usize,
+    limits: &DecodeLimits,
+) -> Result<Picture, DecodeError> {
     let stream = Stream::read(bytes);
     let mut decompressor = Decompressor::new().map_err(DecodeError::undecodable)?;
     let mut data = Cow::Borrowed(bytes);
@@ -69,7 +74,8 @@ fn pixels(decompressor: &mut Decompressor, size: &DecompressHeader, data: &[u8])
         _ => PixelFormat::RGB,
     };
     let pitch = size.width * format.size();
-    let mut image = Image { pixels: vec![0; pitch * size.height], width: size.width, pitch, height: size.height, format };
+    let mut image =
+        Image { pixels: vec![0; pitch * size.height], width: size.width, pitch, height: size.height, format };
     let (warning, fatal) = match decompressor.decompress(data, image.as_deref_mut()) {
         Ok(()) => (None, None),
         Err(e) if is_warning(&e) => (Some(text(&e)), None),

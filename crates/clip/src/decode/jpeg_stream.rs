@@ -36,7 +36,9 @@ impl<'a> Stream<'a> {
                 }
                 SOI | 0x01 | 0xD0..=0xD7 => rest = after,
                 _ => {
-                    let Some(length) = after.get(..2).map(|l| usize::from(u16::from_be_bytes([l[0], l[1]]))) else { break };
+                    let Some(length) = after.get(..2).map(|l| usize::from(u16::from_be_bytes([l[0], l[1]]))) else {
+                        break;
+                    };
                     let Some(body) = after.get(2..length) else { break };
                     let segment = &rest[at..at + 2 + length];
                     match marker {

@@ -28,10 +28,11 @@ fn of_exif(exif: Result<Exif, exif::Error>) -> Option<u32> {
 /// The orientation in XMP: `tiff:Orientation="6"` or `<tiff:Orientation>6<`.
 pub fn of_xmp(xmp: &[u8]) -> Option<u32> {
     const KEY: &[u8] = b"tiff:Orientation";
-    let values = xmp.windows(KEY.len()).enumerate().filter(|(_, window)| *window == KEY).map(|(at, _)| &xmp[at + KEY.len()..]);
-    values.filter_map(|rest| rest.strip_prefix(b"=\"").or_else(|| rest.strip_prefix(b">"))).find_map(|rest| {
-        rest.first().filter(|b| b.is_ascii_digit()).map(|b| u32::from(b - b'0'))
-    })
+    let values =
+        xmp.windows(KEY.len()).enumerate().filter(|(_, window)| *window == KEY).map(|(at, _)| &xmp[at + KEY.len()..]);
+    values
+        .filter_map(|rest| rest.strip_prefix(b"=\"").or_else(|| rest.strip_prefix(b">")))
+        .find_map(|rest| rest.first().filter(|b| b.is_ascii_digit()).map(|b| u32::from(b - b'0')))
 }
 
 /// Turns a picture upright. `orientation` is EXIF's, 1 to 8; anything else means upright.

@@ -48,7 +48,9 @@ fn to_rgb(image: DynamicImage) -> Result<Vec<u8>, DecodeError> {
         DynamicImage::ImageLuma8(i) => colour::grey_to_rgb(i.into_raw().into_iter()),
         DynamicImage::ImageLumaA8(i) => colour::grey_to_rgb(i.into_raw().into_iter().step_by(2)),
         DynamicImage::ImageLuma16(i) => colour::grey_to_rgb(i.into_raw().into_iter().map(colour::grey16)),
-        DynamicImage::ImageLumaA16(i) => colour::grey_to_rgb(i.into_raw().into_iter().step_by(2).map(colour::high_byte)),
+        DynamicImage::ImageLumaA16(i) => {
+            colour::grey_to_rgb(i.into_raw().into_iter().step_by(2).map(colour::high_byte))
+        }
         DynamicImage::ImageRgb16(i) => high_bytes(&i.into_raw(), 3),
         DynamicImage::ImageRgba16(i) => high_bytes(&i.into_raw(), 4),
         _ => return Err(DecodeError::undecodable("colours of an unknown kind")),

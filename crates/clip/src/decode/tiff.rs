@@ -40,7 +40,8 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Picture, DecodeErro
 /// The palette of a picture that has one: all reds, all greens, all blues, 16 bits each.
 fn palette(bytes: &[u8]) -> Result<Option<Vec<u16>>, DecodeError> {
     let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(DecodeError::undecodable)?;
-    let photometric = decoder.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation).map_err(DecodeError::undecodable)?;
+    let photometric =
+        decoder.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation).map_err(DecodeError::undecodable)?;
     if photometric != Some(PhotometricInterpretation::RGBPalette.to_u16()) {
         return Ok(None);
     }
@@ -62,7 +63,9 @@ fn palette_as_grey(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
     let found = directory.and_then(|directory| {
         let entries = number(directory, count)?.min(1 << 16);
         let first = directory.checked_add(count)?;
-        (0..entries).map(|i| first + i * entry).find(|&at| number(at, 2) == Some(usize::from(Tag::PhotometricInterpretation.to_u16())))
+        (0..entries)
+            .map(|i| first + i * entry)
+            .find(|&at| number(at, 2) == Some(usize::from(Tag::PhotometricInterpretation.to_u16())))
     });
     let at = found.map(|at| at + value).filter(|at| at + 2 <= bytes.len());
     let at = at.ok_or_else(|| DecodeError::undecodable("a TIFF whose directory is damaged"))?;
@@ -79,7 +82,12 @@ struct Page {
 }
 
 impl Page {
-    fn to_rgb(&self, kind: ColorType, samples: &DecodingResult, palette: Option<&[u16]>) -> Result<Vec<u8>, DecodeError> {
+    fn to_rgb(
+        &self,
+        kind: ColorType,
+        samples: &DecodingResult,
+        palette: Option<&[u16]>,
+    ) -> Result<Vec<u8>, DecodeError> {
         let pixels = self.width * self.height;
         let unsupported = || DecodeError::undecodable(format!("a TIFF with colours of the kind {kind:?}"));
         let (bits, channels) = match kind {

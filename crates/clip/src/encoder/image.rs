@@ -56,15 +56,22 @@ impl ImageEncoder {
     pub fn encode(&mut self, pixels: &[f32]) -> Result<Vec<Result<Embedding, NotAVector>>, ModelError> {
         let values = 3 * self.size.0 * self.size.1;
         if pixels.len() % values != 0 {
-            return Err(self.encoder.unusable(format!("was given {} values, which is no whole number of pictures of {values}", pixels.len())));
+            return Err(self.encoder.unusable(format!(
+                "was given {} values, which is no whole number of pictures of {values}",
+                pixels.len()
+            )));
         }
         let mut results = Vec::with_capacity(pixels.len() / values);
         for batch in pixels.chunks(values * self.fixed_batch.unwrap_or(usize::MAX / values)) {
             let (rows, dim) = self.run(batch)?;
             if dim != self.identity.embedding_dim {
-                return Err(self.encoder.unusable(format!("gives vectors of {dim} values instead of {}", self.identity.embedding_dim)));
+                return Err(self
+                    .encoder
+                    .unusable(format!("gives vectors of {dim} values instead of {}", self.identity.embedding_dim)));
             }
-            results.extend(rows.chunks_exact(dim).take(batch.len() / values).map(|row| Embedding::normalise(row.to_vec())));
+            results.extend(
+                rows.chunks_exact(dim).take(batch.len() / values).map(|row| Embedding::normalise(row.to_vec())),
+            );
         }
         Ok(results)
     }
@@ -86,7 +93,8 @@ impl ImageEncoder {
             }
             _ => (pixels, batch),
         };
-        let input = TensorRef::from_array_view(([batch, 3, height, width], pixels)).map_err(|e| self.encoder.unusable(e))?;
+        let input =
+            TensorRef::from_array_view(([batch, 3, height, width], pixels)).map_err(|e| self.encoder.unusable(e))?;
         self.encoder.run(vec![(INPUT, SessionInputValue::from(input))], batch)
     }
 }

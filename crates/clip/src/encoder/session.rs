@@ -35,7 +35,8 @@ impl Encoder {
         };
         let open = || -> ort::Result<Session> {
             // Threads that wait by spinning would take the processors from those that decode.
-            let mut builder = Session::builder(environment)?.with_intra_threads(threads)?.with_intra_op_spinning(false)?;
+            let mut builder =
+                Session::builder(environment)?.with_intra_threads(threads)?.with_intra_op_spinning(false)?;
             match provider {
                 Provider::Cpu => {}
             }
@@ -44,7 +45,8 @@ impl Encoder {
                 Graph::BuiltIn(_, bytes) => builder.commit_from_memory(bytes),
             }
         };
-        let session = open().map_err(|e| ModelError::unusable(&file, format!("is no model that ONNX Runtime can open: {e}")))?;
+        let session =
+            open().map_err(|e| ModelError::unusable(&file, format!("is no model that ONNX Runtime can open: {e}")))?;
         let output = find_output(&session, output).map_err(|e| ModelError::unusable(&file, e))?;
         Ok(Self { session, output, file, provider, precision: precision.to_string() })
     }
@@ -81,14 +83,19 @@ impl Encoder {
     }
 
     /// Runs a batch: rows f32 [batch, D], one after the other, and D.
-    pub fn run(&mut self, inputs: Vec<(&str, SessionInputValue<'_>)>, batch: usize) -> Result<(Vec<f32>, usize), ModelError> {
+    pub fn run(
+        &mut self,
+        inputs: Vec<(&str, SessionInputValue<'_>)>,
+        batch: usize,
+    ) -> Result<(Vec<f32>, usize), ModelError> {
         let failed = |e: ort::Error| ModelError::Run { file: self.file.clone(), batch, detail: e.to_string() };
         let outputs = self.session.run(inputs).map_err(failed)?;
         let (shape, values) = outputs[self.output.as_str()].try_extract_tensor::<f32>().map_err(failed)?;
         match shape[..] {
             [rows, dim] if rows == batch as i64 && dim > 0 => Ok((values.to_vec(), dim as usize)),
             _ => {
-                let detail = format!("gives {} of shape {shape:?} for a batch of {batch}; [{batch}, D] is wanted", self.output);
+                let detail =
+                    format!("gives {} of shape {shape:?} for a batch of {batch}; [{batch}, D] is wanted", self.output);
                 Err(ModelError::unusable(&self.file, detail))
             }
         }
@@ -101,7 +108,11 @@ fn find_output(session: &Session, name: &str) -> Result<String, String> {
     let matrix = |o: &&Outlet| matches!(tensor(o), Some((TensorElementType::Float32, shape)) if shape.len() == 2);
     let outputs = session.outputs();
     if let Some(output) = outputs.iter().find(|o| o.name() == name) {
-        return if matrix(&output) { Ok(name.into()) } else { Err(format!("its output {name} is {}, not f32 [N, D]", output.dtype())) };
+        return if matrix(&output) {
+            Ok(name.into())
+        } else {
+            Err(format!("its output {name} is {}, not f32 [N, D]", output.dtype()))
+        };
     }
     let matrices: Vec<&Outlet> = outputs.iter().filter(matrix).collect();
     match matrices[..] {

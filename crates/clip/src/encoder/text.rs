@@ -33,7 +33,8 @@ impl TextEncoder {
         let has_mask = encoder.input(MASK).is_some();
         let mask_fits = !has_mask || encoder.required(MASK)? == (kind, shape.clone());
         if !matches!(kind, TensorElementType::Int64 | TensorElementType::Int32) || shape.len() != 2 || !mask_fits {
-            return Err(encoder.unusable(format!("its {IDS} is {kind} {shape:?}; i64 or i32 [N, S] is wanted, and {MASK} like it")));
+            return Err(encoder
+                .unusable(format!("its {IDS} is {kind} {shape:?}; i64 or i32 [N, S] is wanted, and {MASK} like it")));
         }
         let fixed = |n: i64| usize::try_from(n).ok().filter(|&n| n > 0);
         let fixed = (fixed(shape[0]), fixed(shape[1]));
@@ -61,7 +62,10 @@ impl TextEncoder {
         for batch in texts.chunks(self.fixed.0.unwrap_or(usize::MAX)) {
             let (rows, dim) = self.rows(batch)?;
             for (row, text) in rows.chunks_exact(dim).zip(batch) {
-                embeddings.push(Embedding::normalise(row.to_vec()).map_err(|e| self.encoder.unusable(format!("{e} for {text:?}")))?);
+                embeddings.push(
+                    Embedding::normalise(row.to_vec())
+                        .map_err(|e| self.encoder.unusable(format!("{e} for {text:?}")))?,
+                );
             }
         }
         Ok(embeddings)

@@ -18,6 +18,7 @@ pub struct Golden {
 
 /// What the reference makes of a picture.
 #[derive(Deserialize)]
+#[allow(dead_code, reason = "the example needs only the vector")]
 pub struct Reference {
     /// Width and height, upright.
     pub size: (usize, usize),

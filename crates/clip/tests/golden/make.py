@@ -31,7 +31,7 @@ TEXTS = [
 SPOKEN = ["a yellow car", "café 日本 🚗", "a photo of a " + "very " * 90 + "old car", "blue fish"]
 
 
-def scene(seed, width, height, shapes=9):
+def scene(seed, width, height, shapes=9, grain=None):
     """A picture of soft colours, shapes and grain, as different as photos are, f64 [H, W, 3] in 0..255."""
     rng = np.random.default_rng(seed)
     base = rng.integers(0, 256, (3, 4, 3)).astype("uint8")
@@ -43,8 +43,8 @@ def scene(seed, width, height, shapes=9):
         box, colour = (x, y, x + max(w, 1), y + max(h, 1)), tuple(int(c) for c in rng.integers(0, 256, 3))
         getattr(draw, rng.choice(["ellipse", "rectangle"]))(box, fill=colour)
         draw.line([tuple(rng.uniform(0, 1, 2) * (width, height)) for _ in range(3)], fill=colour, width=max(1, width // 60))
-    grain = rng.normal(0, rng.uniform(2, 10), (height, width, 1))
-    return np.clip(np.asarray(im).astype(float) + grain, 0, 255)
+    noise = rng.normal(0, rng.uniform(2, 10) if grain is None else grain, (height, width, 1))
+    return np.clip(np.asarray(im).astype(float) + noise, 0, 255)
 
 
 def rgb(seed, width, height, **k):
@@ -82,6 +82,7 @@ def make_pictures():
 
     save = lambda im, name, **k: im.save(HERE / name, **k)
     save(rgb(1, 640, 480), "landscape.jpg", quality=85)
+    save(rgb(41, 1600, 1200, shapes=40, grain=1.5), "large.jpg", quality=70)
     save(rgb(2, 300, 451), "portrait.jpg", quality=90, subsampling=0)
     save(rgb(3, 3, 2, shapes=2), "tiny.png")
     save(huge(), "huge.png", bits=2, optimize=True)

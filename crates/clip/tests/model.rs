@@ -1,0 +1,204 @@
+//! A model that is damaged, of another kind or absent is an error that names the file and says what to do.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clip::{EncoderOptions, Model, Precision};
+
+fn demo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo")
+}
+
+/// A copy of the demo model in which `file` has these bytes.
+fn with(file: &str, bytes: &[u8]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("onnx")).unwrap();
+    for name in
+        ["config.json", "preprocessor_config.json", "tokenizer.json", "onnx/vision_model.onnx", "onnx/text_model.onnx"]
+    {
+        std::fs::copy(demo().join(name), folder.path().join(name)).unwrap();
+    }
+    std::fs::write(folder.path().join(file), bytes).unwrap();
+    folder
+}
+
+fn open(folder: &tempfile::TempDir) -> Result<Model, clip::ModelError> {
+    Model::open(&folder.path().display().to_string())
+}
+
+#[test]
+fn the_demo_model_encodes_pictures_and_texts() {
+    let model = Model::open("Demo").unwrap();
+    assert_eq!((model.name(), model.fingerprint().len()), ("demo", 32));
+    let mut images = model.image_encoder(&EncoderOptions { threads: 1, precision: Precision::Auto }).unwrap();
+    let mut texts = model.text_encoder(&EncoderOptions::default()).unwrap();
+    assert_eq!(images.identity(), texts.identity());
+    let identity = images.identity().clone();
+    assert_eq!((identity.precision.as_str(), identity.provider.as_str()), ("fp32", "cpu"));
+    let values = model.preprocess().values();
+    let pixels: Vec<f32> = (0..values * 3).map(|i| (i % 97) as f32 / 97.0 + (i / values) as f32).collect();
+    let all = images.encode(&pixels).unwrap();
+    assert_eq!(all.len(), 3);
+    for (i, one) in all.iter().enumerate() {
+        let one = one.as_ref().unwrap();
+        assert_eq!(one.dim(), identity.embedding_dim);
+        let alone = images.encode(&pixels[i * values..(i + 1) * values]).unwrap().remove(0).unwrap();
+        assert!(one.cosine(&alone) > 0.999_999, "a batch changes nothing");
+    }
+    assert!(images.encode(&[]).unwrap().is_empty() && texts.encode(&[]).unwrap().is_empty());
+    assert!(images.encode(&pixels[1..]).is_err());
+    assert_eq!(texts.encode(&["", "a yellow car"]).unwrap().len(), 2);
+}
+
+#[test]
+fn a_picture_without_a_vector_does_not_hurt_the_others() {
+    let model = Model::open("demo").unwrap();
+    let mut encoder = model.image_encoder(&EncoderOptions::default()).unwrap();
+    let values = model.preprocess().values();
+    let mut pixels = vec![0.25; values * 3];
+    pixels[values..values * 2].fill(f32::NAN);
+    let results = encoder.encode(&pixels).unwrap();
+    assert!(results[0].is_ok() && results[1].is_err() && results[2].is_ok());
+}
+
+#[test]
+fn a_folder_is_the_same_model_as_the_program_holds() {
+    let folder = with("README", b"");
+    let model = open(&folder).unwrap();
+    assert_eq!(model.fingerprint(), Model::open("demo").unwrap().fingerprint());
+    assert_eq!(model.name(), folder.path().file_name().unwrap().to_str().unwrap());
+    let flat = tempfile::tempdir().unwrap();
+    for name in
+        ["config.json", "preprocessor_config.json", "tokenizer.json", "onnx/vision_model.onnx", "onnx/text_model.onnx"]
+    {
+        std::fs::copy(demo().join(name), flat.path().join(Path::new(name).file_name().unwrap())).unwrap();
+    }
+    assert_eq!(open(&flat).unwrap().fingerprint(), model.fingerprint());
+}
+
+#[test]
+fn whatever_decides_the_vectors_changes_the_fingerprint() {
+    let own = Model::open("demo").unwrap().fingerprint().to_owned();
+    let read = |name: &str| std::fs::read(demo().join(name)).unwrap();
+    let preprocessor = String::from_utf8(read("preprocessor_config.json")).unwrap();
+    for (file, bytes) in [
+        ("onnx/vision_model.onnx", [read("onnx/vision_model.onnx"), vec![0]].concat()),
+        ("onnx/text_model.onnx", [read("onnx/text_model.onnx"), vec![0]].concat()),
+        ("tokenizer.json", [read("tokenizer.json"), vec![b' ']].concat()),
+        ("preprocessor_config.json", preprocessor.replace("\"resample\": 3", "\"resample\": 2").into_bytes()),
+    ] {
+        assert_ne!(open(&with(file, &bytes)).unwrap().fingerprint(), own, "{file}");
+    }
+    let spaced = preprocessor.replace(": ", ":  ").into_bytes();
+    assert_eq!(open(&with("preprocessor_config.json", &spaced)).unwrap().fingerprint(), own, "the same settings");
+}
+
+#[test]
+fn a_model_file_that_is_none_is_named() {
+    let whole = std::fs::read(demo().join("onnx/vision_model.onnx")).unwrap();
+    for (bytes, what) in [(&whole[..whole.len() / 2], "half of it"), (b"this is text", "text"), (b"", "empty")] {
+        let folder = with("onnx/vision_model.onnx", bytes);
+        let error = open(&folder).unwrap().image_encoder(&EncoderOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("onnx/vision_model.onnx"), "{what}: {error}");
+    }
+    for file in ["config.json", "preprocessor_config.json"] {
+        let error = open(&with(file, b"{")).unwrap_err().to_string();
+        assert!(error.contains(file), "{error}");
+    }
+    let error =
+        open(&with("tokenizer.json", b"{}")).unwrap().text_encoder(&EncoderOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("tokenizer.json"), "{error}");
+}
+
+#[test]
+fn a_graph_of_another_kind_is_told_by_its_inputs_and_outputs() {
+    let text = std::fs::read(demo().join("onnx/text_model.onnx")).unwrap();
+    let error =
+        open(&with("onnx/vision_model.onnx", &text)).unwrap().image_encoder(&EncoderOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("vision_model.onnx") && error.to_string().contains("input_ids"), "{error}");
+    let smaller = br#"{"size": 128, "crop_size": 128}"#;
+    let error = open(&with("preprocessor_config.json", smaller))
+        .unwrap()
+        .image_encoder(&EncoderOptions::default())
+        .unwrap_err();
+    assert!(error.to_string().contains("vision_model.onnx") && error.to_string().contains("128"), "{error}");
+    // f32 [N, 3, 224, 224] goes out as it came in.
+    let folder = with("onnx/vision_model.onnx", &identity_graph());
+    let error = open(&folder).unwrap().image_encoder(&EncoderOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("onnx/vision_model.onnx") && error.contains("image_embeds"), "{error}");
+}
+
+/// An ONNX file of one node: image_embeds [N, 3, 224, 224] = Identity(pixel_values). Written out in protobuf, since it
+/// is small.
+fn identity_graph() -> Vec<u8> {
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut out = vec![number << 3 | 2];
+        let mut length = bytes.len();
+        while length > 127 {
+            out.push(length as u8 | 128);
+            length >>= 7;
+        }
+        out.push(length as u8);
+        out.extend(bytes);
+        out
+    }
+    fn varint(number: u8, value: u64) -> Vec<u8> {
+        let mut out = vec![number << 3];
+        let mut rest = value;
+        while rest > 127 {
+            out.push(rest as u8 | 128);
+            rest >>= 7;
+        }
+        out.push(rest as u8);
+        out
+    }
+    let dims =
+        [field(1, &field(2, b"batch")), field(1, &varint(1, 3)), field(1, &varint(1, 224)), field(1, &varint(1, 224))]
+            .concat();
+    let kind = field(2, &field(1, &[varint(1, 1), field(2, &dims)].concat()));
+    let value = |name: &[u8]| [field(1, name), kind.clone()].concat();
+    let node = [field(1, b"pixel_values"), field(2, b"image_embeds"), field(4, b"Identity")].concat();
+    let graph =
+        [field(1, &node), field(2, b"g"), field(11, &value(b"pixel_values")), field(12, &value(b"image_embeds"))]
+            .concat();
+    [varint(1, 8), field(7, &graph), field(8, &varint(2, 17))].concat()
+}
+
+#[test]
+fn a_precision_that_is_not_there_is_refused() {
+    for precision in [Precision::Bf16, Precision::Int8, Precision::Fp16] {
+        let error = Model::open("demo").unwrap().image_encoder(&EncoderOptions { threads: 0, precision }).unwrap_err();
+        assert!(error.to_string().contains("not available on this machine with this runtime"), "{error}");
+    }
+}
+
+/// The library is loaded once in a process, so each case needs its own: this test, called again by name.
+#[test]
+fn an_absent_or_damaged_runtime_says_what_to_do() {
+    if std::env::var_os("CLIP_TEST_CHILD").is_some() {
+        let error = Model::open("demo").unwrap().image_encoder(&EncoderOptions::default()).unwrap_err().to_string();
+        println!("error: {error}");
+        return;
+    }
+    let empty = tempfile::tempdir().unwrap();
+    let text = empty.path().join("text.so");
+    std::fs::write(&text, "this is no library").unwrap();
+    let child = |library: Option<&Path>| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["an_absent_or_damaged_runtime_says_what_to_do", "--exact", "--nocapture"]);
+        command.env("CLIP_TEST_CHILD", "1").env("XDG_CACHE_HOME", empty.path()).env_remove("ORT_DYLIB_PATH");
+        library.map(|path| command.env("ORT_DYLIB_PATH", path));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let absent = child(None);
+    assert!(
+        absent.contains("error: ONNX Runtime:") && absent.contains("make setup") && absent.contains("ORT_DYLIB_PATH"),
+        "{absent}"
+    );
+    let damaged = child(Some(&text));
+    assert!(damaged.contains("error: ONNX Runtime: cannot use") && damaged.contains("text.so"), "{damaged}");
+    let elsewhere = child(Some(&empty.path().join("none.so")));
+    assert!(elsewhere.contains("none.so, which is no file"), "{elsewhere}");
+}

@@ -1,0 +1,336 @@
+//! The main job on one machine: folder -> scan -> encode -> merge -> query, with real processes.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use e2e::{Lab, finish, run_python};
+
+fn names_show(paths: &[String], what: &str) -> usize {
+    paths.iter().filter(|p| Path::new(p).file_name().is_some_and(|n| n.to_string_lossy().starts_with(what))).count()
+}
+
+#[test]
+fn a_folder_becomes_searchable_by_words() {
+    let lab = Lab::new();
+    lab.draw("", 160, 11);
+    let said = lab.index(&[]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("Scanned 160 = embedded 160 + failed 0 + already indexed 0"), "{}", said.out);
+    for what in ["yellow car", "red house", "blue fish"] {
+        let found = lab.ask(&format!("a {what}"), 1);
+        assert_eq!(names_show(&found, &what.replace(' ', "_")), 1, "{what}: {found:?}");
+    }
+}
+
+#[test]
+fn matches_are_copied_with_their_extension_and_never_overwrite() {
+    let lab = Lab::new();
+    lab.draw("", 20, 1);
+    fs::copy(fs::read_dir(lab.images()).unwrap().next().unwrap().unwrap().path(), lab.images().join("COPY.JPG"))
+        .unwrap();
+    assert_eq!(lab.index(&[]).code, 0);
+    for _ in 0..3 {
+        assert_eq!(lab.query(&["--text", "a car", "--top-k", "21"]).code, 0);
+    }
+    let copies: Vec<String> = fs::read_dir(lab.path("image_results"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(copies.len(), 63, "{copies:?}");
+    assert!(copies.iter().all(|c| c.starts_with("match_20") && c.contains("_rank0")), "{copies:?}");
+    assert_eq!(copies.iter().filter(|c| c.ends_with(".JPG")).count(), 3);
+    assert_eq!(lab.index(&[]).out.matches("embedded 0").count(), 1, "the results' folder is not indexed");
+}
+
+#[test]
+fn a_second_run_embeds_what_is_new_and_nothing_else() {
+    let lab = Lab::new();
+    lab.draw("a", 30, 1);
+    lab.draw("b/c", 30, 2);
+    assert_eq!(lab.index(&[]).code, 0);
+    let first = lab.meta();
+    let said = lab.index(&[]);
+    assert!(said.out.contains("Scanned 60 = embedded 0 + failed 0 + already indexed 60"), "{said:?}");
+    assert_eq!(lab.meta(), first, "nothing changed, so nothing was written");
+
+    fs::copy(lab.images().join(&lab.paths()[0]), lab.images().join("new.jpg")).unwrap();
+    assert!(lab.index(&[]).out.contains("Scanned 61 = embedded 1 + failed 0 + already indexed 60"));
+    assert!(lab.paths().contains(&"new.jpg".to_owned()));
+
+    fs::remove_file(lab.images().join("new.jpg")).unwrap();
+    let said = lab.index(&[]);
+    assert!(said.out.contains("1 removed"), "{said:?}");
+    assert!(!lab.paths().contains(&"new.jpg".to_owned()));
+    assert_eq!(lab.paths().len(), 60);
+    assert_eq!(lab.meta()["generation"], 3);
+}
+
+#[test]
+fn a_changed_picture_is_embedded_again_and_stands_once() {
+    let lab = Lab::new();
+    lab.draw("", 12, 1);
+    assert_eq!(lab.index(&[]).code, 0);
+    let before = lab.rows();
+    fs::copy(lab.images().join(&before[0].0), lab.images().join(&before[1].0)).unwrap();
+    assert!(lab.index(&[]).out.contains("embedded 1"));
+    let after = lab.rows();
+    assert_eq!(after.len(), 12);
+    assert_eq!(after[1].1, before[0].1, "the vector is that of the picture that is there now");
+    assert_eq!(after[0], before[0]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_listed_deletes_nothing() {
+    let lab = Lab::new();
+    lab.draw("open", 10, 1);
+    lab.draw("closed", 10, 2);
+    assert_eq!(lab.index(&[]).code, 0);
+    let before = lab.rows();
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(lab.images().join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::remove_file(lab.images().join(&before.last().unwrap().0)).unwrap();
+    let mut command = lab.powerless("controller");
+    let said = finish(
+        command.arg("--image-dir").arg(lab.images()).arg("--hosts").arg(lab.path("hosts")).args(["--model", "demo"]),
+    );
+    fs::set_permissions(lab.images().join("closed"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.err.contains("folder_unreadable") && said.err.contains("closed"), "{said:?}");
+    assert_eq!(lab.rows(), before[..19], "only the deleted picture of the folder that was listed is gone");
+}
+
+#[test]
+fn lists_and_excludes_never_delete() {
+    let lab = Lab::new();
+    lab.draw("a", 10, 1);
+    lab.draw("b", 10, 2);
+    assert_eq!(lab.index(&[]).code, 0);
+    let list = lab.path("list.txt");
+    fs::write(&list, format!("{}\n", lab.images().join(&lab.paths()[0]).display())).unwrap();
+    assert_eq!(lab.index(&["--image-list", list.to_str().unwrap()]).code, 0);
+    assert_eq!(lab.index(&["--exclude", "b"]).code, 0);
+    assert_eq!(lab.paths().len(), 20);
+}
+
+#[test]
+fn many_pictures_gone_at_once_stop_the_run() {
+    let lab = Lab::new();
+    lab.draw("a", 120, 1);
+    lab.draw("b", 10, 2);
+    assert_eq!(lab.index(&[]).code, 0);
+    fs::remove_dir_all(lab.images().join("a")).unwrap();
+    let said = lab.index(&[]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("--allow-deletions"), "{said:?}");
+    assert_eq!(lab.paths().len(), 130);
+    assert_eq!(lab.index(&["--allow-deletions"]).code, 0);
+    assert_eq!(lab.paths().len(), 10);
+}
+
+#[test]
+fn hostile_names_are_indexed_and_found_and_run_by_no_shell() {
+    let lab = Lab::new();
+    lab.draw("", 1, 7);
+    let source = fs::read_dir(lab.images()).unwrap().next().unwrap().unwrap().path();
+    let extension = source.extension().unwrap().to_str().unwrap().to_owned();
+    let stems = [
+        "with space",
+        " leading",
+        "'single'",
+        "\"double\"",
+        "$(touch pwned)",
+        "`touch pwned`",
+        "-rf",
+        "--model=x",
+        "new\nline",
+        "tab\there",
+        "semi;colon",
+        "pipe|amp&",
+        "%s%n",
+        "back\\slash",
+        "café 日本 🚗",
+        "star*?[a]",
+        "a:b",
+        "#hash",
+        "~",
+        "!bang",
+    ];
+    let mut names: Vec<String> = stems.iter().map(|s| format!("{s}.{extension}")).collect();
+    names.push(format!("{}.{extension}", "x".repeat(254 - extension.len())));
+    names.push(format!("$(touch pwned)/-deep 'er\"/{}.{extension}", "y".repeat(40)));
+    for name in &names {
+        let path = lab.images().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::copy(&source, path).unwrap();
+    }
+    fs::write(lab.images().join(OsStr::from_bytes(b"not\xffutf8.jpg")), b"x").unwrap();
+    let bad_folder = lab.images().join(OsStr::from_bytes(b"fold\xfeer"));
+    fs::create_dir(&bad_folder).unwrap();
+    fs::copy(&source, bad_folder.join("in.jpg")).unwrap();
+    let said = lab.index(&[]);
+    assert_eq!(said.code, 3, "{said:?}");
+    assert_eq!(said.err.matches("name_not_utf8").count(), 2, "{said:?}");
+    let ledger = fs::read_to_string(lab.path("imageindex/failures.jsonl")).unwrap();
+    assert_eq!(ledger.matches("name_not_utf8").count(), 2, "{ledger}");
+    let root = format!("{}/", lab.images().display());
+    let found: Vec<String> =
+        lab.ask("anything", 100).iter().map(|p| p.strip_prefix(&root).unwrap().to_owned()).collect();
+    assert_eq!(found.len(), names.len() + 1);
+    for name in &names {
+        assert!(found.contains(name), "{name:?} is not among {found:?}");
+    }
+    for question in
+        ["$(touch pwned)", "`touch pwned`", "'; touch pwned; '", "--help", "%s\n\"x\"", "\u{0}".trim_matches('\0')]
+    {
+        let said = lab.query(&["--no-copy-results", "--top-k", "3", &format!("--text={question}")]);
+        assert_eq!(said.code, if question.is_empty() { 2 } else { 0 }, "{question:?}: {said:?}");
+    }
+    let pwned =
+        [lab.path(""), lab.images(), lab.path("work"), lab.path("home")].iter().any(|d| d.join("pwned").exists());
+    assert!(!pwned, "a shell has run a file name");
+}
+
+#[test]
+fn one_bad_picture_is_a_named_failure_and_stops_nothing() {
+    let lab = Lab::new();
+    lab.draw("", 10, 1);
+    fs::write(lab.images().join("empty.jpg"), b"").unwrap();
+    fs::write(lab.images().join("words.png"), b"this is no picture").unwrap();
+    let whole = fs::read(
+        lab.images().join(
+            fs::read_dir(lab.images())
+                .unwrap()
+                .flatten()
+                .map(|e| e.file_name())
+                .find(|n| n.to_string_lossy().ends_with("jpg") && n != "empty.jpg")
+                .unwrap(),
+        ),
+    )
+    .unwrap();
+    fs::write(lab.images().join("cut.jpg"), &whole[..whole.len() / 2]).unwrap();
+    let pipe = finish(std::process::Command::new("mkfifo").arg(lab.images().join("pipe.jpg")));
+    assert_eq!(pipe.code, 0);
+    let said = lab.index(&[]);
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.out.contains("Scanned 14 = embedded 10 + failed 4"), "{said:?}");
+    let ledger = fs::read_to_string(lab.path("imageindex/failures.jsonl")).unwrap();
+    for name in ["empty.jpg", "words.png", "cut.jpg", "pipe.jpg"] {
+        assert!(ledger.contains(name), "{name} is not in {ledger}");
+    }
+}
+
+#[test]
+fn python_opens_every_file_and_finds_the_same() {
+    let lab = Lab::new();
+    lab.draw("a", 40, 3);
+    lab.draw("b", 40, 4);
+    assert_eq!(lab.index(&["--chunk-images", "7", "--no-merge"]).code, 0);
+    assert_eq!(lab.index(&["--merge-only"]).code, 0);
+    let check = r#"
+import sys, json, pathlib, faiss, numpy, polars
+prefix = pathlib.Path(sys.argv[1])
+meta = json.loads(pathlib.Path(f"{prefix}.meta.json").read_text())
+files = [prefix, *(prefix / s["name"] for s in meta["segments"]), prefix / "worker_0"]
+for file in files:
+    table, index = polars.read_parquet(f"{file}.parquet"), faiss.read_index(f"{file}.faiss")
+    assert table.columns == ["path", "embedding", "size", "mtime_ns", "content_hash"], table.columns
+    x = table["embedding"].to_numpy()
+    assert x.dtype == numpy.float32 and x.shape == (80, meta["embedding_dim"]) == (index.ntotal, index.d), x.shape
+    assert type(index) is faiss.IndexFlatIP
+    assert numpy.array_equal(index.reconstruct_n(0, 80), x), "row i is id i"
+    assert abs(numpy.linalg.norm(x, axis=1) - 1).max() < 1e-5
+    assert all(pathlib.Path(p).stat().st_size == s for p, s in zip(table["path"], table["size"]))
+assert meta["num_images"] == 80 and meta["num_workers"] == 1 and len(meta["worker_metadata"]) == 1
+table, index = polars.read_parquet(f"{prefix}.parquet"), faiss.read_index(f"{prefix}.faiss")
+first = table["embedding"].to_numpy()[:1]
+scores, ids = index.search(first, 10)
+assert ids[0][0] == 0 and abs(scores[0][0] - 1) < 1e-5
+"#;
+    run_python(check, &[lab.prefix().as_os_str()]);
+    // The same question, by us and by Python from our own text vector's best match: scores agree to 1e-5.
+    let said = lab.query(&["--json", "--no-copy-results", "--text", "a red boat", "--top-k", "5"]);
+    let ours: Vec<serde_json::Value> = said.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let script = r#"
+import sys, json, faiss, numpy, polars
+prefix, ours = sys.argv[1], json.loads(sys.argv[2])
+table, index = polars.read_parquet(f"{prefix}.parquet"), faiss.read_index(f"{prefix}.faiss")
+x, paths = table["embedding"].to_numpy(), table["path"].to_list()
+# The text vector is not stored; solve for it from the scores of all pictures and ask faiss with it.
+scores = {m["path"]: m["score"] for m in ours}
+q = numpy.linalg.lstsq(x, numpy.array([scores[p] for p in paths], dtype="float64"), rcond=None)[0].astype("float32")
+got, ids = index.search(q[None], 5)
+want = sorted(ours, key=lambda m: m["rank"])[:5]
+assert [paths[i] for i in ids[0]] == [m["path"] for m in want], (ids, want)
+assert numpy.allclose(got[0], [m["score"] for m in want], atol=1e-5), (got, want)
+"#;
+    let all = lab.query(&["--json", "--no-copy-results", "--text", "a red boat", "--top-k", "80"]);
+    let all: Vec<serde_json::Value> = all.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(ours[..], all[..5]);
+    let all = OsString::from(serde_json::to_string(&all).unwrap());
+    run_python(script, &[lab.prefix().as_os_str(), &all]);
+}
+
+#[test]
+fn every_stage_by_hand_gives_the_same_index() {
+    let lab = Lab::new();
+    lab.draw("", 50, 5);
+    assert_eq!(lab.index(&[]).code, 0);
+    let by_controller = lab.rows();
+    for file in ["imageindex.meta.json", "imageindex.parquet", "imageindex.faiss"] {
+        fs::remove_file(lab.path(file)).unwrap();
+    }
+    fs::remove_dir_all(lab.prefix()).unwrap();
+    let (one, two) = by_controller.split_at(20);
+    for (id, part) in [(0, one), (1, two)] {
+        let list = lab.path(format!("work/worker_{id}_images.txt"));
+        let lines: String = part.iter().rev().map(|(p, _)| format!("{}/{p}\n", lab.images().display())).collect();
+        fs::write(&list, lines).unwrap();
+        let prefix = format!("{}/worker_{id}", lab.prefix().display());
+        let id = id.to_string();
+        let said = lab.run(
+            "worker",
+            [
+                "--image-list",
+                list.to_str().unwrap(),
+                "--index-prefix",
+                &prefix,
+                "--worker-id",
+                &id,
+                "--batch-size",
+                "8",
+                "--model",
+                "demo",
+            ],
+        );
+        assert_eq!(said.code, 0, "{said:?}");
+        assert!(
+            said.err.contains(&format!("[Worker {id}] Progress: {}/{} images (100.0%)", part.len(), part.len())),
+            "{}",
+            said.err
+        );
+    }
+    let said = lab.run("merger", ["--index-prefix", lab.prefix().to_str().unwrap(), "--num-workers", "2"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let by_hand = lab.rows();
+    assert_eq!(by_hand.len(), by_controller.len());
+    for ((p, x), (q, y)) in by_hand.iter().zip(&by_controller) {
+        assert_eq!(p, q);
+        let cosine: f32 = x.iter().zip(y).map(|(a, b)| a * b).sum();
+        assert!(cosine > 0.9999, "{p}: {cosine}");
+    }
+    let script =
+        "import sys, json; m = json.load(open(sys.argv[1])); assert m['num_workers'] == 2 and m['num_images'] == 50, m";
+    run_python(script, &[lab.path("imageindex.meta.json").as_os_str()]);
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let lab = Lab::new();
+    lab.draw("", 10, 1);
+    let said = lab.index(&["--dry-run"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("10 pictures") && said.out.contains("localhost"), "{said:?}");
+    assert!(!lab.prefix().exists() && !lab.path("imageindex.meta.json").exists());
+}

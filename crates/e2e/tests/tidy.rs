@@ -1,0 +1,146 @@
+//! Rules of the house that no compiler knows.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use e2e::finish;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// Files that git knows, with their text; binary ones are left out.
+fn sources(extensions: &[&str]) -> Vec<(String, String)> {
+    let root = repository();
+    let listed =
+        finish(Command::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(&root));
+    assert_eq!(listed.code, 0, "{}", listed.err);
+    let wanted = |name: &&str| extensions.is_empty() || extensions.iter().any(|e| name.ends_with(e));
+    let files: Vec<(String, String)> = listed
+        .out
+        .lines()
+        .filter(wanted)
+        .filter_map(|name| Some((name.to_owned(), fs::read_to_string(root.join(name)).ok()?)))
+        .collect();
+    assert!(!files.is_empty(), "git lists no files {extensions:?}");
+    files
+}
+
+#[test]
+fn controller_and_query_build_without_native_code() {
+    let metadata = cargo_metadata::MetadataCommand::new()
+        .manifest_path(repository().join("Cargo.toml"))
+        .other_options(vec!["--offline".into()])
+        .exec()
+        .unwrap();
+    for program in ["controller", "query"] {
+        for target in ["x86_64-unknown-linux-gnu", "aarch64-apple-darwin"] {
+            let tree = finish(Command::new(env!("CARGO")).current_dir(repository()).args([
+                "tree",
+                "--offline",
+                "--package",
+                program,
+                "--edges",
+                "normal,build",
+                "--target",
+                target,
+                "--prefix",
+                "none",
+                "--format",
+                "{p}",
+            ]));
+            assert_eq!(tree.code, 0, "{}", tree.err);
+            let closure: HashSet<(&str, &str)> = tree
+                .out
+                .lines()
+                .filter_map(|l| l.split_once(' '))
+                .map(|(name, rest)| (name, rest.split(' ').next().unwrap_or_default().trim_start_matches('v')))
+                .collect();
+            assert!(closure.len() > 30, "{program}: the tree was not understood: {}", tree.out);
+            for package in &metadata.packages {
+                if !closure.contains(&(package.name.as_str(), package.version.to_string().as_str())) {
+                    continue;
+                }
+                assert_eq!(package.links, None, "{program} on {target} links native code through {}", package.name);
+            }
+            for builder in ["cc", "cmake", "pkg-config", "bindgen", "nasm-rs"] {
+                assert!(
+                    !closure.iter().any(|(name, _)| *name == builder),
+                    "{program} on {target} builds C with {builder}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn only_clip_names_the_runtime_and_only_index_names_faiss_and_polars() {
+    let home = [
+        ("ort", "crates/clip/"),
+        ("faiss", "crates/index/"),
+        ("faiss-sys", "crates/index/"),
+        ("polars", "crates/index/"),
+    ];
+    for (name, text) in sources(&["Cargo.toml"]) {
+        for (dependency, place) in home {
+            let named = text.lines().any(|l| l.split(['.', ' ', '=']).next() == Some(dependency));
+            assert!(!named || name.starts_with(place) || name == "Cargo.toml", "{name} names {dependency}");
+        }
+    }
+}
+
+#[test]
+fn nothing_that_only_linux_has_in_what_runs_on_a_mac() {
+    for (name, text) in sources(&[".rs"]) {
+        let portable = ["controller/src/", "query/src/", "crates/fleet/src/", "crates/protocol/src/"];
+        if portable.iter().any(|p| name.starts_with(p)) {
+            for word in ["/proc", "std::os::linux", "target_os = \"linux\""] {
+                assert!(!text.contains(word), "{name} holds {word}");
+            }
+        }
+    }
+}
+
+#[test]
+fn arrows_point_one_way() {
+    let allowed: [(&str, &[&str]); 5] = [
+        ("crates/protocol/Cargo.toml", &[]),
+        ("crates/fleet/Cargo.toml", &["protocol"]),
+        ("crates/clip/Cargo.toml", &["protocol"]),
+        ("crates/index/Cargo.toml", &["protocol"]),
+        ("controller/Cargo.toml", &["protocol", "fleet"]),
+    ];
+    let ours = ["protocol", "fleet", "clip", "index", "controller", "worker", "merger", "query", "server"];
+    let files = sources(&["Cargo.toml"]);
+    for (file, may) in allowed {
+        let (_, text) = files.iter().find(|(name, _)| name == file).unwrap();
+        let text = text.split("[dev-dependencies]").next().unwrap();
+        for other in ours {
+            let named = text.lines().any(|l| l.starts_with(&format!("{other}.workspace")));
+            assert!(!named || may.contains(&other), "{file} depends on {other}");
+        }
+    }
+}
+
+#[test]
+fn mains_are_thin_and_files_are_one_idea() {
+    for (name, text) in sources(&[".rs"]) {
+        let lines = text.lines().count();
+        let most = if name.ends_with("src/main.rs") && !name.starts_with("crates/demo-pictures") { 30 } else { 500 };
+        assert!(lines <= most, "{name} has {lines} lines");
+    }
+}
+
+#[test]
+fn nothing_unfinished_and_no_test_that_never_runs() {
+    for (name, text) in sources(&[".rs"]) {
+        if name == "crates/e2e/tests/tidy.rs" {
+            continue;
+        }
+        for word in ["todo!(", "unimplemented!(", "#[ignore", "dbg!("] {
+            assert!(!text.contains(word), "{name} holds {word}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! An open index answers as a plain scan in memory would.
+
+mod common;
+
+use common::*;
+use faiss::Index as _;
+use index::{Index, IndexError, Row};
+use protocol::Embedding;
+
+fn built(rows: &[Row], dim: usize) -> Place {
+    let place = Place::new();
+    let part = place.part("p", rows, dim);
+    place.merge_parts(None, vec![part]).unwrap();
+    place
+}
+
+#[test]
+fn search_gives_the_nearest_rows_in_order_for_any_dimension() {
+    for dim in [1, 2, 3, 7, 8, 16, 31, 512, 513, 768] {
+        let rows: Vec<Row> = (0..300).map(|i| row(&format!("{i:03}.jpg"), 1, dim)).collect();
+        let place = built(&rows, dim);
+        let index = Index::open(&place.prefix, &place.cache()).unwrap();
+        for seed in 0..5 {
+            let query = Random(seed).embedding(dim);
+            let mut expected: Vec<(f32, String)> =
+                rows.iter().map(|r| (query.cosine(&r.embedding), format!("{ROOT}/{}", r.path))).collect();
+            expected.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+            for k in [0, 1, 10, 299, 300, 5000, usize::MAX] {
+                let found = index.search(&query, k).unwrap();
+                assert_eq!(found.len(), k.min(300));
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert!((found.0 - expected.0).abs() < 1e-5, "D = {dim}, k = {k}");
+                }
+                if dim >= 8 {
+                    assert_eq!(found.first().map(|f| &f.1), expected.first().filter(|_| k > 0).map(|e| &e.1));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn copies_of_one_picture_come_in_row_order_wherever_the_list_ends() {
+    let mut rows: Vec<Row> = (0..200).map(|i| row(&format!("{i:03}.jpg"), 1, 16)).collect();
+    let copy = rows[0].embedding.clone();
+    for row in rows.iter_mut().skip(50).step_by(2) {
+        row.embedding = copy.clone();
+    }
+    let copies: Vec<String> =
+        rows.iter().filter(|r| r.embedding == copy).map(|r| format!("{ROOT}/{}", r.path)).collect();
+    let place = built(&rows, 16);
+    let index = Index::open(&place.prefix, &place.cache()).unwrap();
+    for k in [1, 2, 17, 40, copies.len()] {
+        let found: Vec<String> = index.search(&copy, k).unwrap().into_iter().map(|(_, path)| path).collect();
+        assert_eq!(found, copies[..k]);
+    }
+}
+
+#[test]
+fn our_faiss_file_is_the_one_that_faiss_writes() {
+    let dim = 24;
+    let rows: Vec<Row> = (0..100).map(|i| row(&format!("{i:03}.jpg"), 1, dim)).collect();
+    let place = built(&rows, dim);
+    let ours = place.prefix.faiss();
+    let mut read = faiss::read_index(ours.to_str().unwrap()).unwrap();
+    assert_eq!((read.ntotal(), read.d() as usize, read.metric_type()), (100, dim, faiss::MetricType::InnerProduct));
+    let found = read.search(rows[42].embedding.values(), 1).unwrap();
+    assert_eq!(found.labels[0].get(), Some(42));
+
+    let mut theirs = faiss::index::flat::FlatIndex::new_ip(dim as u32).unwrap();
+    let flat: Vec<f32> = rows.iter().flat_map(|r| r.embedding.values().to_vec()).collect();
+    theirs.add(&flat).unwrap();
+    let file = place.dir.path().join("theirs.faiss");
+    faiss::write_index(&theirs, file.to_str().unwrap()).unwrap();
+    assert_eq!(std::fs::read(file).unwrap(), std::fs::read(ours).unwrap());
+}
+
+#[test]
+fn a_vector_of_another_model_is_refused() {
+    let place = built(&[row("a.jpg", 1, 4)], 4);
+    let index = Index::open(&place.prefix, &place.cache()).unwrap();
+    let error = index.search(&Embedding::normalise(vec![1.0; 5]).unwrap(), 3).unwrap_err();
+    assert!(matches!(error, IndexError::Dimension { found: 5, expected: 4, .. }), "{error}");
+}
+
+#[test]
+fn an_open_index_survives_the_next_generation_and_the_removal_of_its_own() {
+    let place = built(&[row("a.jpg", 1, 4)], 4);
+    let old = Index::open(&place.prefix, &place.cache()).unwrap();
+    assert!(old.is_current().unwrap());
+    let part = place.part("p", &[row("b.jpg", 1, 4)], 4);
+    place.merge_parts(None, vec![part]).unwrap();
+    assert!(!old.is_current().unwrap());
+    let new = Index::open(&place.prefix, &place.cache()).unwrap();
+    std::fs::remove_dir_all(place.prefix.generation(1)).unwrap();
+    let query = vector_of("a.jpg", 1, 4);
+    assert_eq!(old.search(&query, 9).unwrap().len(), 1);
+    assert_eq!(new.search(&query, 9).unwrap().len(), 2);
+    let snapshots: Vec<_> = names(&place.cache()).iter().flat_map(|n| names(&place.cache().join(n))).collect();
+    assert_eq!(snapshots.len(), 1, "older snapshots are removed: {snapshots:?}");
+}
+
+#[test]
+fn many_threads_search_one_index() {
+    let rows: Vec<Row> = (0..500).map(|i| row(&format!("{i}.jpg"), 1, 32)).collect();
+    let place = built(&rows, 32);
+    let index = Index::open(&place.prefix, &place.cache()).unwrap();
+    std::thread::scope(|scope| {
+        for chunk in rows.chunks(100) {
+            let index = &index;
+            scope.spawn(move || {
+                for row in chunk {
+                    assert_eq!(index.search(&row.embedding, 1).unwrap()[0].1, format!("{ROOT}/{}", row.path));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn no_index_is_told_as_such() {
+    let place = Place::new();
+    let error = Index::open(&place.prefix, &place.cache()).unwrap_err();
+    assert!(matches!(error, IndexError::NoIndex { .. }) && error.to_string().contains("index.meta.json"), "{error}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn vectors_are_mapped_from_the_private_snapshot() {
+    let rows: Vec<Row> = (0..100).map(|i| row(&format!("{i}.jpg"), 1, 32)).collect();
+    let place = built(&rows, 32);
+    let index = Index::open(&place.prefix, &place.cache()).unwrap();
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let cache = place.cache();
+    assert!(maps.lines().any(|l| l.contains(cache.to_str().unwrap()) && l.ends_with("seg-0.faiss")), "{maps}");
+    assert_eq!(index.search(&rows[3].embedding, 1).unwrap()[0].1, "/photos/3.jpg");
+}
