@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match controller::run(controller::Args::parse()) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            protocol::tell_error(error.chain());
             Exit::Failed.into()
         }
     }

@@ -107,6 +107,6 @@ pub async fn merge(job: &Job, run_id: &str, parts: &[PartLine]) -> Result<Merged
     let last = String::from_utf8_lossy(&output.stdout);
     match last.lines().next_back().map(serde_json::from_str::<Merged>) {
         Some(Ok(merged)) => Ok(merged),
-        _ => bail!("{}", said.trim().trim_start_matches("error: ")),
+        _ => bail!("the merger failed: {}", said.trim().trim_start_matches("error: ").replace('\n', "\n  ")),
     }
 }

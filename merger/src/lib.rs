@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Parser;
 use index::{IndexError, MergeReport, MergeRequest, PartRef, Sources};
-use protocol::{Exit, IndexPrefix, Proof, decode_line, encode_line};
+use protocol::{Exit, IndexPrefix, Proof, RunLock, decode_line, encode_line};
 use serde::Serialize;
 
 /// Merge the workers' partial indexes into the index.
@@ -74,6 +74,11 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         None => Sources::Partials { num_workers: args.num_workers },
     };
     let prefix = IndexPrefix::new(&args.index_prefix);
+    // Under a controller, which names the run, the lock is the controller's.
+    let _lock = match args.run {
+        Some(_) => None,
+        None => Some(lock(&prefix)?),
+    };
     let mut told = Instant::now();
     let mut progress = |rows: u64| {
         if told.elapsed() >= Duration::from_secs(5) {
@@ -91,7 +96,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     });
     let report = match report {
         Err(e @ IndexError::AfterSwitch { .. }) => return Err(e.into()),
-        report => report.with_context(|| format!("nothing was merged, the index at {} is as it was", prefix.dir().display()))?,
+        report => report
+            .with_context(|| format!("nothing was merged, the index at {} is as it was", prefix.dir().display()))?,
     };
 
     tell(&prefix, &report);
@@ -100,6 +106,18 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         out.write_all(encode_line(&Outcome::from(&report)).as_bytes()).and_then(|()| out.flush())?;
     }
     Ok(exit(&report))
+}
+
+/// Makes this merge the only one.
+fn lock(prefix: &IndexPrefix) -> anyhow::Result<RunLock> {
+    let host = gethostname::gethostname().to_string_lossy().into_owned();
+    if !prefix.dir().is_dir() {
+        bail!(
+            "there is no index folder {}: run the controller, or a worker with --index-prefix P/worker_0, first",
+            prefix.dir().display()
+        );
+    }
+    Ok(RunLock::take(&prefix.lock(), "merger", &host)?)
 }
 
 /// The parts that the controller names.
@@ -131,7 +149,12 @@ fn tell(prefix: &IndexPrefix, report: &MergeReport) {
             report.dropped
         );
     } else {
-        eprintln!("nothing to change: generation {} of {} stays, {} images", meta.generation, prefix.dir().display(), meta.num_images);
+        eprintln!(
+            "nothing to change: generation {} of {} stays, {} images",
+            meta.generation,
+            prefix.dir().display(),
+            meta.num_images
+        );
     }
     if report.failed > 0 {
         eprintln!("{} pictures could not be read: {} names each", report.failed, prefix.failures().display());

@@ -9,11 +9,7 @@ fn main() -> ExitCode {
     match merger::run(merger::Args::parse()) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            let mut causes = error.chain();
-            if let Some(first) = causes.next() {
-                eprintln!("error: {first}");
-            }
-            causes.for_each(|cause| eprintln!("  because {cause}"));
+            protocol::tell_error(error.chain());
             Exit::Failed.into()
         }
     }

@@ -118,7 +118,9 @@ fn leftovers(place: &Place) -> Vec<String> {
 fn a_killed_merge_leaves_the_old_index_whole() {
     let place = place();
     let first = part(&place, "first", &rows(0, 2000), vec![]);
-    assert!(with_parts(merger(&place, "", &["--run", "r0", "--parts", "-"]), &[first.clone()]).status.code() == Some(1));
+    assert!(
+        with_parts(merger(&place, "", &["--run", "r0", "--parts", "-"]), &[first.clone()]).status.code() == Some(1)
+    );
     run_record(&place, "r0", 2000, 2000, 0);
     assert!(with_parts(merger(&place, "", &["--run", "r0", "--parts", "-"]), &[first]).status.success());
     let mut standing = 2000;
@@ -128,7 +130,10 @@ fn a_killed_merge_leaves_the_old_index_whole() {
         let run = format!("r{}", round + 1);
         let new = rows(standing as usize, 500);
         run_record(&place, &run, standing + 500, 500, 0);
-        let parts = [part(&place, &format!("{run}a"), &new[..300], vec![]), part(&place, &format!("{run}b"), &new[300..], vec![])];
+        let parts = [
+            part(&place, &format!("{run}a"), &new[..300], vec![]),
+            part(&place, &format!("{run}b"), &new[300..], vec![]),
+        ];
         let mut child = merger(&place, "", &["--run", &run, "--parts", "-"]).spawn().unwrap();
         let names: String = parts.iter().map(encode_line).collect();
         child.stdin.take().unwrap().write_all(names.as_bytes()).unwrap();
@@ -201,7 +206,8 @@ fn a_place_that_cannot_be_written_is_named() {
 #[test]
 fn failures_and_missing_pictures_show_in_the_exit_code() {
     let place = place();
-    let bad = Failure { path: "/photos/x".into(), kind: FailureKind::Undecodable, detail: "d".into(), host: "h".into() };
+    let bad =
+        Failure { path: "/photos/x".into(), kind: FailureKind::Undecodable, detail: "d".into(), host: "h".into() };
     run_record(&place, "r0", 101, 101, 0);
     let first = part(&place, "first", &rows(0, 100), vec![bad]);
     let output = with_parts(merger(&place, "", &["--run", "r0", "--parts", "-"]), &[first]);
@@ -223,7 +229,12 @@ fn failures_and_missing_pictures_show_in_the_exit_code() {
 #[test]
 fn wrong_usage_is_told_with_code_2_and_help_teaches() {
     let place = place();
-    for wrong in [&["--parts", "-"][..], &["--num-workers", "x"], &["--wait", "-1"], &["--num-workers", "1", "--parts", "-", "--run", "r"]] {
+    for wrong in [
+        &["--parts", "-"][..],
+        &["--num-workers", "x"],
+        &["--wait", "-1"],
+        &["--num-workers", "1", "--parts", "-", "--run", "r"],
+    ] {
         assert_eq!(merger(&place, "", wrong).output().unwrap().status.code(), Some(2), "{wrong:?}");
     }
     let help = String::from_utf8(merger(&place, "", &["--help"]).output().unwrap().stdout).unwrap();

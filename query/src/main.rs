@@ -6,7 +6,7 @@ fn main() -> ExitCode {
     match query::run(&query::Args::parse()) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            query::note(&format!("query: {error:#}"));
+            protocol::tell_error(error.chain());
             query::exit_of(&error).into()
         }
     }

@@ -7,7 +7,7 @@ fn main() -> ExitCode {
     match server::run(&server::Args::parse()) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("server: {error:#}");
+            protocol::tell_error(error.chain());
             Exit::Failed.into()
         }
     }

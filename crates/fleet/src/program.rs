@@ -2,7 +2,6 @@
 
 use std::env;
 use std::path::PathBuf;
-use std::process::Command;
 
 /// A program of the set is not where it should be.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +24,5 @@ pub fn program(name: &str) -> Result<PathBuf, NoProgram> {
 
 /// This machine's name, for people and for lock files.
 pub fn hostname() -> String {
-    let asked = Command::new("hostname").output().ok().filter(|o| o.status.success());
-    let name = asked.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default();
-    if name.is_empty() { "localhost".into() } else { name }
+    gethostname::gethostname().to_string_lossy().into_owned()
 }

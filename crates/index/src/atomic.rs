@@ -91,8 +91,11 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), IndexError> {
 
 /// Replaces `path` by `value` as indented JSON.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), IndexError> {
-    let mut text = serde_json::to_vec_pretty(value)
-        .map_err(|e| IndexError::Io { action: "encode", path: path.into(), source: e.into() })?;
+    let mut text = serde_json::to_vec_pretty(value).map_err(|e| IndexError::Io {
+        action: "encode",
+        path: path.into(),
+        source: e.into(),
+    })?;
     text.push(b'\n');
     write(path, &text)
 }
@@ -116,7 +119,12 @@ fn copy_synced(source: &Path, target: &Path) -> Result<(), IndexError> {
 /// renames by themselves.
 pub fn sync_dir(dir: &Path) -> Result<(), IndexError> {
     match File::open(dir).and_then(|d| d.sync_all()) {
-        Err(e) if !matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
+        Err(e)
+            if !matches!(
+                e.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+            ) =>
+        {
             Err(IndexError::Io { action: "sync the folder", path: dir.into(), source: e })
         }
         _ => Ok(()),
@@ -132,7 +140,9 @@ pub fn sync_parent(path: &Path) -> Result<(), IndexError> {
 /// Removes a file; that it is not there is fine.
 pub fn remove_file(path: &Path) -> Result<(), IndexError> {
     match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(IndexError::Io { action: "remove", path: path.into(), source: e }),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(IndexError::Io { action: "remove", path: path.into(), source: e })
+        }
         _ => Ok(()),
     }
 }

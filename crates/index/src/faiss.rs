@@ -34,8 +34,11 @@ impl FaissIndexFile {
     /// Maps a file that was checked before ([`crate::flat::FlatFile`] and its checksum) and that nobody shortens: a
     /// snapshot of this host. Where faiss cannot map, it reads the file into memory.
     pub(crate) fn open(path: &Path) -> Result<Self, IndexError> {
-        let name = CString::new(path.as_os_str().as_bytes())
-            .map_err(|e| IndexError::Faiss { action: "open", path: path.into(), message: e.to_string() })?;
+        let name = CString::new(path.as_os_str().as_bytes()).map_err(|e| IndexError::Faiss {
+            action: "open",
+            path: path.into(),
+            message: e.to_string(),
+        })?;
         let mut message = String::new();
         for flags in [MAP_FLAT_CODES, 0] {
             let mut inner = ptr::null_mut();

@@ -95,7 +95,12 @@ impl FlatFile {
         if !fits {
             return Err(kind.damaged(path, "its header is not that of a flat inner-product index of its length"));
         }
-        Ok(Self { path: path.into(), file: BufReader::with_capacity(1 << 20, file), dim: dim as usize, rows: rows as u64 })
+        Ok(Self {
+            path: path.into(),
+            file: BufReader::with_capacity(1 << 20, file),
+            dim: dim as usize,
+            rows: rows as u64,
+        })
     }
 
     /// The next vector's bytes as they stand in the file, into `buffer`.

@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use protocol::layout::WorkerPrefix;
 use protocol::{FORMAT_VERSION, WorkerMeta};
 
+use crate::IndexError;
 use crate::atomic::{self, Temp};
 use crate::flat::FlatWriter;
 use crate::kway::{KWay, Opened, Source};
 use crate::part;
 use crate::row_writer::{PARTIAL_GROUP, RowWriter};
-use crate::IndexError;
 
 /// Writes a worker's partial index from its parts, sorted by path, one row a picture. Rows, failures and checksum of
 /// the metadata are computed here. Parts must be sound and of the metadata's root and model.

@@ -6,6 +6,7 @@ use std::path::Path;
 use protocol::layout::generation_name;
 use protocol::{IndexMeta, IndexPrefix, SegmentMeta};
 
+use crate::IndexError;
 use crate::atomic::{self, TEMP_MARK, Temp};
 use crate::error::FileKind;
 use crate::flat::{FlatFile, FlatWriter};
@@ -13,7 +14,6 @@ use crate::meta_file::segments;
 use crate::row::StoredRow;
 use crate::row_reader::RowFile;
 use crate::row_writer::{GENERATION_GROUP, RowWriter, Written, hash_file};
-use crate::IndexError;
 
 /// A generation while it is being written, in `P/gen-G.tmp-PID`.
 pub(crate) struct GenerationWriter {

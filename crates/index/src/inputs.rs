@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use protocol::{Failure, IndexMeta, ModelIdentity, RunRecord, WorkerMeta};
 use serde::{Deserialize, Serialize};
 
+use crate::IndexError;
 use crate::error::FileKind;
 use crate::gather::other_model;
 use crate::kway::{Opened, Source};
@@ -15,7 +16,6 @@ use crate::meta_file::read_json;
 use crate::part::{self, PartHead};
 use crate::partials;
 use crate::take_in::{Candidate, Kind};
-use crate::IndexError;
 
 /// A finished part as the controller knows it from its worker, one JSON object a line for `merger --parts -`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,11 +136,7 @@ fn named_parts(
 }
 
 /// Adds every sound part of the same root and fingerprint that was not named: an interrupted run left it.
-fn other_parts(
-    request: &MergeRequest<'_>,
-    named: &BTreeSet<PathBuf>,
-    inputs: &mut Inputs,
-) -> Result<(), IndexError> {
+fn other_parts(request: &MergeRequest<'_>, named: &BTreeSet<PathBuf>, inputs: &mut Inputs) -> Result<(), IndexError> {
     for path in part::list(request.prefix)? {
         if named.contains(&path) {
             continue;

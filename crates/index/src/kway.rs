@@ -155,7 +155,8 @@ mod tests {
             source(1, vec![entry("a", 1), entry("d", 1)], opened.clone()),
         ];
         let mut merged = KWay::new(sources);
-        let first: Vec<_> = merged.by_ref().take(3).map(|e| e.unwrap()).map(|e| (e.path.to_string(), e.size_bytes)).collect();
+        let first: Vec<_> =
+            merged.by_ref().take(3).map(|e| e.unwrap()).map(|e| (e.path.to_string(), e.size_bytes)).collect();
         assert_eq!(first, [("a".into(), 1), ("a".into(), 2), ("c".into(), 2)]);
         assert_eq!(opened.load(SeqCst), 2);
         assert_eq!(merged.map(|e| e.unwrap().path.to_string()).collect::<Vec<_>>(), ["d", "m", "x"]);

@@ -210,7 +210,11 @@ fn check_same_collection(
 ) -> Result<Option<ModelIdentity>, IndexError> {
     if let Some(base) = &current.base {
         if base.root != inputs.root {
-            return Err(IndexError::OtherRoot { path: prefix.meta(), has: base.root.clone(), wanted: inputs.root.clone() });
+            return Err(IndexError::OtherRoot {
+                path: prefix.meta(),
+                has: base.root.clone(),
+                wanted: inputs.root.clone(),
+            });
         }
         if base.model.fingerprint != inputs.fingerprint {
             let unnamed = ModelIdentity { fingerprint: inputs.fingerprint.clone(), ..base.model.clone() };

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use protocol::{Embedding, FORMAT_VERSION, ImagePath, IndexPrefix, PartMeta};
 use serde_json::Value;
 
+use crate::IndexError;
 use crate::atomic::{self, Temp};
 use crate::error::FileKind;
 use crate::row::{Row, RowsHash, StoredRow};
 use crate::row_reader::RowFile;
 use crate::row_writer::{FIRST_KEY, GENERATION_GROUP, META_KEY, RowWriter};
-use crate::IndexError;
 
 /// A part, read whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +35,8 @@ pub fn publish_part(prefix: &IndexPrefix, meta: PartMeta, rows: &[Row]) -> Resul
     let mut hash = RowsHash::default();
     rows.iter().for_each(|row| hash.push(row));
     let root = meta.root.trim_end_matches('/').to_owned();
-    let meta = PartMeta { format_version: FORMAT_VERSION, rows: rows.len() as u64, checksum: hash.rows(), root, ..meta };
+    let meta =
+        PartMeta { format_version: FORMAT_VERSION, rows: rows.len() as u64, checksum: hash.rows(), root, ..meta };
 
     let temp = Temp::beside(&target);
     let text = serde_json::to_string(&meta).map_err(|e| IndexError::io("encode", &target)(e.into()))?;
@@ -132,7 +133,11 @@ fn read_head(file: &RowFile) -> Result<PartHead, IndexError> {
         && meta.model.embedding_dim == file.dim()
         && path.file_stem() == Some(OsStr::new(&meta.name))
         && first.is_some() == (meta.rows > 0);
-    if fits { Ok(PartHead { path: path.into(), meta, first }) } else { Err(file.damaged("its metadata does not fit it")) }
+    if fits {
+        Ok(PartHead { path: path.into(), meta, first })
+    } else {
+        Err(file.damaged("its metadata does not fit it"))
+    }
 }
 
 /// All files in `P/parts` that are parts by their names, sorted; none if there is no such folder.

@@ -17,7 +17,11 @@ use crate::seal;
 use crate::take_in::{Candidate, Kind};
 
 /// The partial indexes of `run`, or of the newest run that has any, checked.
-pub(crate) fn collect(prefix: &IndexPrefix, run: Option<&str>, num_workers: Option<usize>) -> Result<Inputs, IndexError> {
+pub(crate) fn collect(
+    prefix: &IndexPrefix,
+    run: Option<&str>,
+    num_workers: Option<usize>,
+) -> Result<Inputs, IndexError> {
     let mut found = BTreeMap::new();
     let mut unfinished = BTreeSet::new();
     for id in numbers(prefix)? {
@@ -42,10 +46,10 @@ pub(crate) fn collect(prefix: &IndexPrefix, run: Option<&str>, num_workers: Opti
     }
     let (run_id, record) = choose_run(prefix, run, &found)?;
     let (of_run, strays): (BTreeMap<_, _>, BTreeMap<_, _>) = found.into_iter().partition(|(_, m)| m.run_id == run_id);
-    let needed: Vec<u32> =
-        (0..num_workers.unwrap_or(0) as u32).filter(|id| strays.contains_key(id)).collect();
+    let needed: Vec<u32> = (0..num_workers.unwrap_or(0) as u32).filter(|id| strays.contains_key(id)).collect();
     if !needed.is_empty() {
-        let name = |id: &u32| format!("{} is of run {}, not {run_id}", prefix.worker(*id).meta().display(), strays[id].run_id);
+        let name =
+            |id: &u32| format!("{} is of run {}, not {run_id}", prefix.worker(*id).meta().display(), strays[id].run_id);
         let what = needed.iter().map(name).collect::<Vec<_>>().join("; ");
         return Err(IndexError::Partial { what, remedy: format!("run each again: {}", rerun(prefix, needed[0])) });
     }
@@ -119,7 +123,11 @@ fn choose_run(
         None => {
             let list = found.iter().map(|(id, m)| format!("worker_{id} is of run {}", m.run_id));
             Err(IndexError::Partial {
-                what: format!("{} holds partial indexes of several runs ({})", prefix.dir().display(), list.collect::<Vec<_>>().join(", ")),
+                what: format!(
+                    "{} holds partial indexes of several runs ({})",
+                    prefix.dir().display(),
+                    list.collect::<Vec<_>>().join(", ")
+                ),
                 remedy: "remove those that do not belong together, or run their workers again".into(),
             })
         }

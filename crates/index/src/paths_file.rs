@@ -84,6 +84,10 @@ impl PathsFile {
     }
 
     fn damaged(&self) -> IndexError {
-        IndexError::Damaged { path: self.path.clone(), what: "its offsets do not fit".into(), remedy: "delete this cache file" }
+        IndexError::Damaged {
+            path: self.path.clone(),
+            what: "its offsets do not fit".into(),
+            remedy: "delete this cache file",
+        }
     }
 }

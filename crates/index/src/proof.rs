@@ -29,12 +29,8 @@ pub(crate) fn complete(
     warnings: &mut Vec<String>,
 ) -> Result<Proof, IndexError> {
     let summary = record.summary;
-    let proof = Proof {
-        scanned: summary.scanned,
-        embedded,
-        failed: failed + summary.failed,
-        skipped: summary.standing,
-    };
+    let proof =
+        Proof { scanned: summary.scanned, embedded, failed: failed + summary.failed, skipped: summary.standing };
     if let Some(before) = record.proof.filter(|before| before.holds() && !proof.holds()) {
         warnings.push(format!("run {} was accounted for by an earlier merge; its numbers stay", record.run_id));
         return Ok(before);

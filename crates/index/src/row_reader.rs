@@ -236,7 +236,11 @@ impl RowFile {
     }
 
     fn same_length(&self, lengths: &[usize]) -> Result<(), IndexError> {
-        if lengths.iter().all(|n| *n == lengths[0]) { Ok(()) } else { Err(self.damaged("its columns have different lengths")) }
+        if lengths.iter().all(|n| *n == lengths[0]) {
+            Ok(())
+        } else {
+            Err(self.damaged("its columns have different lengths"))
+        }
     }
 
     fn texts(&mut self, group: usize, name: &'static str) -> Result<Vec<String>, IndexError> {

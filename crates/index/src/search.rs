@@ -39,7 +39,9 @@ impl Index {
             let no_index = || IndexError::NoIndex { prefix: prefix.dir().into(), meta: prefix.meta() };
             let meta = read_meta(prefix)?.ok_or_else(no_index)?;
             match Self::open_generation(prefix, &meta, cache_dir) {
-                Err(e) if e.is_not_found() && attempt < ATTEMPTS && read_meta(prefix)?.as_ref() != Some(&meta) => attempt += 1,
+                Err(e) if e.is_not_found() && attempt < ATTEMPTS && read_meta(prefix)?.as_ref() != Some(&meta) => {
+                    attempt += 1
+                }
                 opened => return opened,
             }
         }
@@ -85,9 +87,8 @@ impl Index {
 
     /// Whether this is still the current generation. False tells to open again.
     pub fn is_current(&self) -> Result<bool, IndexError> {
-        Ok(read_meta(&self.prefix)?.is_some_and(|now| {
-            now.generation == self.meta.generation && now.segments == self.meta.segments
-        }))
+        Ok(read_meta(&self.prefix)?
+            .is_some_and(|now| now.generation == self.meta.generation && now.segments == self.meta.segments))
     }
 
     fn path(&self, row: u64) -> Result<String, IndexError> {

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use protocol::{IndexMeta, IndexPrefix};
 
+use crate::IndexError;
 use crate::atomic::{self, Temp};
 use crate::error::FileKind;
 use crate::meta_file::{Segment, segments};
 use crate::paths_file::{self, PathsFile};
 use crate::row_writer::hash_file;
-use crate::IndexError;
 
 /// One segment's private files.
 #[derive(Debug)]

@@ -3,12 +3,12 @@
 
 use protocol::{Entry, ImagePath, IndexPrefix};
 
+use crate::IndexError;
 use crate::error::FileKind;
 use crate::kway::{KWay, Opened, Source};
 use crate::meta_file::{Segment, read_meta, segments};
 use crate::part::{self, PartHead};
 use crate::row_reader::{HasPath, RowFile};
-use crate::IndexError;
 
 /// A row that stands, in the current generation or in a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +69,11 @@ pub fn standing(prefix: &IndexPrefix, root: &str, fingerprint: &str) -> Result<S
                 skipped.push(format!("{} is of another collection, {:?}: left out", path.display(), head.meta.root));
             }
             Ok(head) if head.meta.model.fingerprint != fingerprint => {
-                skipped.push(format!("{} is of another model, {}: left out", path.display(), head.meta.model.model_name));
+                skipped.push(format!(
+                    "{} is of another model, {}: left out",
+                    path.display(),
+                    head.meta.model.model_name
+                ));
             }
             Ok(head) => sources.push(part_source(head)),
             // Taken in by a merge since the folder was listed.

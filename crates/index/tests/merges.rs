@@ -56,7 +56,8 @@ fn random_history(seed: u64) {
         // The scan.
         let run_id = format!("run{run}");
         let standing = standing_entries(&place);
-        let describes = |e: &Entry| pictures.get(e.path.as_str()).is_some_and(|s| entry(&row(e.path.as_str(), *s, DIM)) == *e);
+        let describes =
+            |e: &Entry| pictures.get(e.path.as_str()).is_some_and(|s| entry(&row(e.path.as_str(), *s, DIM)) == *e);
         let mut gone: Vec<Entry> = standing.iter().map(|s| s.0.clone()).filter(|e| !describes(e)).collect();
         gone.dedup();
         let mut new: Vec<Row> = Vec::new();
@@ -116,7 +117,8 @@ fn parts_and_partials_give_the_same_index() {
     let parts = rows.chunks(7).enumerate().map(|(i, c)| by_parts.part(&format!("p{i}"), c, DIM)).collect();
     let a = by_parts.merge_parts(None, parts).unwrap();
     let by_hand = Place::new();
-    let names: Vec<String> = rows.chunks(7).enumerate().map(|(i, c)| by_hand.part(&format!("p{i}"), c, DIM).name).collect();
+    let names: Vec<String> =
+        rows.chunks(7).enumerate().map(|(i, c)| by_hand.part(&format!("p{i}"), c, DIM).name).collect();
     for (id, names) in names.chunks(4).enumerate() {
         gather(&by_hand.prefix.worker(id as u32), names, worker_meta(id as u32, "r", DIM)).unwrap();
     }
@@ -140,6 +142,22 @@ fn a_changed_picture_is_replaced_and_a_gone_one_dropped_only_if_it_is_that_row()
     let report = place.merge_parts(Some("r"), vec![second]).unwrap();
     assert_eq!((report.added, report.replaced, report.dropped), (0, 1, 1));
     check(&place, &BTreeMap::from([("a.jpg".into(), 1), ("b.jpg".into(), 2)]), "");
+}
+
+#[test]
+fn the_runs_own_rows_come_before_those_of_other_parts_and_these_before_the_index() {
+    let place = Place::new();
+    let state = |states: [i64; 3]| -> Vec<Row> { [0, 1, 2].map(|i| row(&format!("{i}.jpg"), states[i], DIM)).into() };
+    let first = place.part("p1", &state([5, 5, 5]), DIM);
+    place.merge_parts(None, vec![first]).unwrap();
+    // Two left parts, of which the one that saw the picture last counts; names and order do not.
+    place.part("a", &state([3, 3, 3])[..2], DIM);
+    place.part("b", &state([2, 2, 2])[..2], DIM);
+    let named = place.part("z", &state([1, 1, 1])[..1], DIM);
+    let report = place.merge_parts(None, vec![named]).unwrap();
+    assert_eq!((report.added, report.replaced, report.dropped), (0, 2, 0));
+    let model = [("0.jpg", 1), ("1.jpg", 3), ("2.jpg", 5)].map(|(path, state)| (path.to_owned(), state));
+    check(&place, &model.into(), "");
 }
 
 #[test]
@@ -196,7 +214,10 @@ fn the_proof_is_completed_and_the_ledger_names_each_failure() {
     assert_eq!(record.proof, Some(proof));
     let ledger = std::fs::read_to_string(place.prefix.failures()).unwrap();
     let lines: Vec<Failure> = ledger.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    assert_eq!(lines.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), ["/photos/bad.jpg", "/photos/name\u{fffd}.jpg"]);
+    assert_eq!(
+        lines.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(),
+        ["/photos/bad.jpg", "/photos/name\u{fffd}.jpg"]
+    );
     assert!(ledger.contains("\"attempts\":1,\"first_time\":\""));
 
     // A part that nobody told of is missing from the numbers.

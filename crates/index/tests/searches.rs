@@ -57,6 +57,21 @@ fn copies_of_one_picture_come_in_row_order_wherever_the_list_ends() {
 }
 
 #[test]
+fn of_equal_scores_the_first_rows_stay_when_better_ones_come_later() {
+    let with = |i: usize, values: Vec<f32>| Row { embedding: Embedding::normalise(values).unwrap(), ..row(&format!("{i:03}.jpg"), 1, 4) };
+    let mut rows: Vec<Row> = (0..100).map(|i| with(i, vec![0.6, 0.8, 0.0, 0.0])).collect();
+    rows.extend((100..190).map(|i| with(i, vec![1.0, i as f32 / 1000.0, 0.0, 0.0])));
+    let place = built(&rows, 4);
+    let index = Index::open(&place.prefix, &place.cache()).unwrap();
+    let query = Embedding::normalise(vec![1.0, 0.0, 0.0, 0.0]).unwrap();
+    for copies in [1, 5, 20, 80, 99, 100] {
+        let found = index.search(&query, 90 + copies).unwrap();
+        let tail: Vec<String> = found[90..].iter().map(|(_, path)| path.clone()).collect();
+        assert_eq!(tail, (0..copies).map(|i| format!("{ROOT}/{i:03}.jpg")).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn our_faiss_file_is_the_one_that_faiss_writes() {
     let dim = 24;
     let rows: Vec<Row> = (0..100).map(|i| row(&format!("{i:03}.jpg"), 1, dim)).collect();

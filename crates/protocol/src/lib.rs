@@ -20,7 +20,7 @@ pub mod socket;
 
 pub use chunk::{Chunk, Chunker, chunk_name};
 pub use embedding::{Embedding, NotAVector};
-pub use exit::Exit;
+pub use exit::{Exit, tell_error};
 pub use failure::{Failure, FailureKind};
 pub use image_path::{BadImagePath, ImagePath, Root, is_picture};
 pub use layout::IndexPrefix;

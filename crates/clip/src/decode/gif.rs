@@ -27,10 +27,11 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Picture, DecodeErro
     let palette = decoder.palette().map(<[u8]>::to_vec).unwrap_or_default();
     let mut indices = vec![0; w * h];
     decoder.read_into_buffer(&mut indices).map_err(DecodeError::undecodable)?;
-    // Without a palette an index is a level of grey.
+    // Without a palette an index is a level of grey; behind the end of one there is black.
     let colour = |index: u8| match palette.get(usize::from(index) * 3..usize::from(index) * 3 + 3) {
         Some(rgb) => [rgb[0], rgb[1], rgb[2]],
-        None => [index; 3],
+        None if palette.is_empty() => [index; 3],
+        None => [0; 3],
     };
     // What the frame leaves free has the transparent colour, or the first.
     let background = colour(transparent.unwrap_or(0));

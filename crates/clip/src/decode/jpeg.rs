@@ -46,7 +46,8 @@ pub fn decode(
         }
     }
     if let Some(fatal) = picture.fatal {
-        return Err(DecodeError::undecodable(fatal));
+        let detail = if stream.ends { fatal } else { format!("the file ends too early: {fatal}") };
+        return Err(DecodeError::undecodable(detail));
     }
     let rgb = match header.colorspace {
         // Inverted, as Adobe's programs write it and Pillow always takes it.

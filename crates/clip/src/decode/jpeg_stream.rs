@@ -62,6 +62,8 @@ impl<'a> Stream<'a> {
                 }
             }
         }
+        // A damaged byte among the pixels may look like a marker with a senseless length.
+        stream.ends |= scans > 0 && rest.windows(2).any(|pair| pair == [0xFF, EOI]);
         stream
     }
 

@@ -186,7 +186,8 @@ pub fn fingerprint_of(dir: &Path) -> Vec<(PathBuf, String)> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                found.push((path.strip_prefix(dir).unwrap().into(), protocol::hash_hex(&std::fs::read(&path).unwrap())));
+                found
+                    .push((path.strip_prefix(dir).unwrap().into(), protocol::hash_hex(&std::fs::read(&path).unwrap())));
             }
         }
     }

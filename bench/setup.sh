@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Installs what make bench compares with: the Python pipeline, models of true shape with random weights, photos.
+# Several GB of Python packages go into the user's cache.
+set -euo pipefail
+cd "$(dirname "$0")"
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/imagefleet
+python=${IMAGEFLEET_BENCH_PYTHON:-$cache/bench-python/bin/python}
+data=${IMAGEFLEET_BENCH_DATA:-$cache/bench}
+say() { printf 'bench-setup: %s\n' "$*" >&2; }
+
+if ! [ -x "$python" ]; then
+  say "installing PyTorch, transformers and more into $cache/bench-python"
+  python3 -m venv "$cache/bench-python"
+  "$python" -m pip install --quiet --disable-pip-version-check -r requirements.txt >&2
+fi
+mkdir -p "$data"
+for size in tiny b32; do
+  if ! [ -e "$data/$size/onnx/text_model.onnx" ]; then
+    say "making a CLIP of the shape $size with random weights"
+    "$python" -W ignore peer/make_clip.py "$data/$size" --size "$size" >&2
+  fi
+done
+photos() { # name count size [more]
+  [ -e "$data/$1.complete" ] && return
+  say "making $2 photos: $1"
+  rm -rf "${data:?}/$1"
+  "$python" peer/make_photos.py "$data/$1" --count "$2" --size "$3" "${@:4}" >&2
+  touch "$data/$1.complete"
+}
+photos S 160 S
+photos M 96 M
+photos L 24 L
+photos mixed 64 S --mixed
+say "ready: $data"
