@@ -91,11 +91,6 @@ impl Grants {
         self.hosts.iter().any(|h| h.works)
     }
 
-    /// Whether a host has been granted something that it has not finished.
-    pub fn busy(&self, host: usize) -> bool {
-        !self.hosts[host].granted.is_empty()
-    }
-
     /// How long a host would need for the unstarted rest of its list; endless for one that no longer works.
     fn seconds_left(&self, host: usize) -> f64 {
         let me = &self.hosts[host];

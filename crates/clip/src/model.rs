@@ -60,7 +60,7 @@ impl Model {
         Self::from_files(Self::canonical_name(spec), store::find(spec)?)
     }
 
-    /// The name under which a model is known: `clip-ViT-B-32` is `clip-vit-b-32`, a folder is the folder's name.
+    /// The name under which a model is known: `clip-ViT-B-32` is `clip-vit-b-32`, a folder is its whole path.
     pub fn canonical_name(spec: &str) -> String {
         store::canonical_name(spec)
     }

@@ -56,14 +56,13 @@ pub fn find(spec: &str) -> Result<Files, ModelError> {
     Err(ModelError::Unknown { name: spec.into(), known: known.join(", ") })
 }
 
-/// The name that `spec` leads to.
+/// The name that `spec` leads to, under which the model can be opened again: a folder is its whole path.
 pub fn canonical_name(spec: &str) -> String {
     let name = spec.to_lowercase();
     if name == DEMO || HubModel::named(&name).is_some() {
         return name;
     }
-    let path = fs::canonicalize(spec).unwrap_or_else(|_| PathBuf::from(spec));
-    path.file_name().map_or(name, |folder| folder.to_string_lossy().into_owned())
+    fs::canonicalize(spec).map_or_else(|_| spec.to_owned(), |folder| folder.to_string_lossy().into_owned())
 }
 
 fn demo() -> Files {

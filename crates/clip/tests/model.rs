@@ -27,6 +27,16 @@ fn open(folder: &tempfile::TempDir) -> Result<Model, clip::ModelError> {
 }
 
 #[test]
+fn threads_may_share_a_model_and_take_an_encoder_along() {
+    fn shared<T: Send + Sync>() {}
+    fn moved<T: Send>() {}
+    shared::<Model>();
+    shared::<clip::Preprocess>();
+    moved::<clip::ImageEncoder>();
+    moved::<clip::TextEncoder>();
+}
+
+#[test]
 fn the_demo_model_encodes_pictures_and_texts() {
     let model = Model::open("Demo").unwrap();
     assert_eq!((model.name(), model.fingerprint().len()), ("demo", 32));
@@ -66,7 +76,7 @@ fn a_folder_is_the_same_model_as_the_program_holds() {
     let folder = with("README", b"");
     let model = open(&folder).unwrap();
     assert_eq!(model.fingerprint(), Model::open("demo").unwrap().fingerprint());
-    assert_eq!(model.name(), folder.path().file_name().unwrap().to_str().unwrap());
+    assert_eq!(model.name(), folder.path().canonicalize().unwrap().to_str().unwrap(), "the name opens it again");
     let flat = tempfile::tempdir().unwrap();
     for name in
         ["config.json", "preprocessor_config.json", "tokenizer.json", "onnx/vision_model.onnx", "onnx/text_model.onnx"]

@@ -99,7 +99,7 @@ fn partials_that_do_not_fit() {
     let mut other: serde_json::Value = serde_json::from_str(&text).unwrap();
     other["fingerprint"] = "00000000000000000000000000000000".into();
     fs::write(&meta, other.to_string()).unwrap();
-    refuses(&merge(&[]), 1, &["worker_0"]);
+    refuses(&merge(&[]), 1, &["imageindex.meta.json", "00000000000000000000000000000000"]);
     // A partial of another run is named and left.
     fs::write(&meta, &text).unwrap();
     let mut stray: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -74,9 +74,9 @@ impl Published {
     pub(crate) fn switch(mut self, prefix: &IndexPrefix, meta: &IndexMeta) -> Result<(), IndexError> {
         let done = atomic::write_json(&prefix.meta(), meta);
         let switched = crate::read_meta(prefix).is_ok_and(|now| now.as_ref() == Some(meta));
-        if switched {
-            // Also if only syncing the folder failed: the new metadata is in place, its files must stay.
-            self.0.take().map(Temp::keep);
+        // Also if only syncing the folder failed: the new metadata is in place, its files must stay.
+        if switched && let Some(folder) = self.0.take() {
+            folder.keep();
         }
         done
     }

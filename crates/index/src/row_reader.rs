@@ -70,7 +70,7 @@ impl RowFile {
                 reader.schema()?.iter().map(|(name, field)| (name.to_string(), field.clone())).collect();
             let pairs = metadata.key_value_metadata.iter().flatten();
             let pairs = pairs.filter_map(|kv| Some((kv.key.clone(), kv.value.clone()?))).collect();
-            let dtype = |name: &str| fields.get(name).map(|f| DataType::from_arrow_field(f));
+            let dtype = |name: &str| fields.get(name).map(DataType::from_arrow_field);
             let dim = match dtype("embedding") {
                 Some(DataType::Array(inner, dim)) if *inner == DataType::Float32 => dim,
                 other => polars_bail!(SchemaMismatch: "its column `embedding` is {other:?}, not an array of f32"),

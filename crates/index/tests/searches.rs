@@ -58,7 +58,10 @@ fn copies_of_one_picture_come_in_row_order_wherever_the_list_ends() {
 
 #[test]
 fn of_equal_scores_the_first_rows_stay_when_better_ones_come_later() {
-    let with = |i: usize, values: Vec<f32>| Row { embedding: Embedding::normalise(values).unwrap(), ..row(&format!("{i:03}.jpg"), 1, 4) };
+    let with = |i: usize, values: Vec<f32>| Row {
+        embedding: Embedding::normalise(values).unwrap(),
+        ..row(&format!("{i:03}.jpg"), 1, 4)
+    };
     let mut rows: Vec<Row> = (0..100).map(|i| with(i, vec![0.6, 0.8, 0.0, 0.0])).collect();
     rows.extend((100..190).map(|i| with(i, vec![1.0, i as f32 / 1000.0, 0.0, 0.0])));
     let place = built(&rows, 4);

@@ -55,7 +55,7 @@ impl ImageEncoder {
     /// If the model as a whole fails, or `pixels` is not a whole number of pictures.
     pub fn encode(&mut self, pixels: &[f32]) -> Result<Vec<Result<Embedding, NotAVector>>, ModelError> {
         let values = 3 * self.size.0 * self.size.1;
-        if pixels.len() % values != 0 {
+        if !pixels.len().is_multiple_of(values) {
             return Err(self.encoder.unusable(format!(
                 "was given {} values, which is no whole number of pictures of {values}",
                 pixels.len()

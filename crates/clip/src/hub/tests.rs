@@ -183,7 +183,6 @@ fn an_absent_model_says_what_to_do() {
     let not_found = hub(&server.address, cache.path()).folder(&MODEL).unwrap_err().to_string();
     assert!(not_found.contains("404"), "{not_found}");
     let refused = hub(&nobody(), cache.path()).folder(&MODEL).unwrap_err().to_string();
-    assert!(refused.contains("cannot be reached"), "{refused}");
     let offline = Hub { offline: true, ..hub(&server.address, cache.path()) }.folder(&MODEL).unwrap_err().to_string();
     assert!(offline.contains("HF_HUB_OFFLINE"), "{offline}");
     for error in [not_found, refused, offline] {
