@@ -74,8 +74,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         None => Sources::Partials { num_workers: args.num_workers },
     };
     let prefix = IndexPrefix::new(&args.index_prefix);
-    // Under a controller, which names the run, the lock is the controller's.
-    let _lock = match args.run {
+    // Under a controller, which names the parts, the lock is the controller's.
+    let _lock = match args.parts {
         Some(_) => None,
         None => Some(lock(&prefix)?),
     };
