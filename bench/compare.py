@@ -71,7 +71,7 @@ def compare(data, work, rounds):
             theirs.append(peer), ours.append(mine), ratios.append(mine / peer)
         mean, worst, _ = deviation(got, reference)
         median = statistics.median
-        print(f"{name:<10} {median(theirs):>9.1f} {median(ours):>9.1f} {median(ratios):>6.2f}x {mean:>15.4f} {worst:>8.4f}", flush=True)
+        print(f"{name:<10} {median(theirs):>9.1f} {median(ours):>9.1f} {median(ratios):>6.2f}x {mean:>15.5f} {worst:>8.5f}", flush=True)
 
 
 def memory(data, work, count):
@@ -104,9 +104,9 @@ def main():
         work = pathlib.Path(work)
         compare(a.data, work, a.rounds)
         memory(a.data, work, a.many)
-        golden = BIN / "examples" / "golden"
-        if golden.exists():
-            subprocess.run([golden, a.data / "b32", HERE.parent / "crates/clip/tests/golden"], check=True)
+        golden, pictures = BIN / "examples" / "golden", HERE.parent / "crates/clip/tests/golden"
+        print("golden pictures and tokens, ViT-B/32:", flush=True)
+        subprocess.run([golden, a.data / "b32", a.data / "golden-b32" / "golden.json", pictures], check=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,11 @@ for size in tiny b32; do
     "$python" -W ignore peer/make_clip.py "$data/$size" --size "$size" >&2
   fi
 done
+if ! [ -e "$data/golden-b32/golden.json" ]; then
+  say "asking the reference for the golden pictures' vectors"
+  mkdir -p "$data/golden-b32"
+  "$python" -W ignore ../crates/clip/tests/golden/make.py "$data/b32" "$data/golden-b32" >&2
+fi
 photos() { # name count size [more]
   [ -e "$data/$1.complete" ] && return
   say "making $2 photos: $1"
