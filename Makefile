@@ -20,7 +20,8 @@ demo: build ## index demo pictures on this machine and search "a yellow car"
 	scripts/demo.sh
 
 test: setup ## run every test
-	cargo test --workspace
+	cargo build --workspace --bins
+	cargo test --workspace --no-fail-fast
 
 lint: setup ## formatting, clippy, licences, shell scripts
 	cargo fmt --all --check

@@ -15,7 +15,7 @@ use clap::Parser;
 #[command(version, verbatim_doc_comment)]
 pub struct Args {
     /// Folder of pictures, with all folders below it.
-    #[arg(long, value_name = "DIR", required_unless_present = "merge_only")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["merge_only", "setup"])]
     pub image_dir: Option<PathBuf>,
 
     /// The index. Default: imageindex beside the image folder.
@@ -67,6 +67,15 @@ pub struct Args {
     /// Scan and show the plan; change nothing.
     #[arg(long, conflicts_with = "merge_only")]
     pub dry_run: bool,
+
+    /// Make every machine in the hosts file ready: copy the programs, check mounts, disk and processor. What
+    /// setup_workers.sh runs.
+    #[arg(long, conflicts_with_all = ["merge_only", "no_merge", "dry_run"])]
+    pub setup: bool,
+
+    /// With --setup: only look, change nothing.
+    #[arg(long, requires = "setup")]
+    pub check: bool,
 
     /// Build the index anew: embed everything with --model, whatever stands.
     #[arg(long)]

@@ -1,7 +1,6 @@
 //! The encode stage: workers are started, granted chunks, and followed until every chunk is a part.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -15,6 +14,7 @@ use crate::job::{Arguments, Job};
 use crate::merge::PartLine;
 use crate::meter::Meter;
 use crate::scan::{Found, SHOWN_FAILURES};
+use crate::site::Site;
 use crate::view::View;
 
 /// How often workers hear from us; they give up after a minute of silence.
@@ -48,8 +48,8 @@ pub struct HostReport {
 /// One host's worker.
 struct Worker {
     name: String,
+    site: Option<Site>,
     channel: Option<Channel>,
-    log: PathBuf,
     list: Vec<Chunk>,
     batch_size: usize,
     meter: Meter,
@@ -62,15 +62,21 @@ struct Worker {
 }
 
 /// Runs workers over the lists until all is done, or nobody is left to do it, or the person interrupts.
-pub async fn encode(job: &Job, found: &Found, lists: Vec<Vec<Chunk>>, interrupt: &mut Interrupt) -> Result<Encoded> {
+pub async fn encode(
+    job: &Job,
+    sites: &[Result<Site, String>],
+    found: &Found,
+    lists: Vec<Vec<Chunk>>,
+    interrupt: &mut Interrupt,
+) -> Result<Encoded> {
     let begun = Instant::now();
-    let mut run = Run::new(job, found, lists);
+    let mut run = Run::new(job, sites, found, lists);
     if found.chunks.is_empty() {
         return Ok(run.report(begun, false));
     }
     let (sender, mut incoming) = mpsc::channel(4096);
     for i in 0..run.workers.len() {
-        run.start(job, found, i, sender.clone());
+        run.start(job, found, i, sender.clone()).await;
     }
     drop(sender);
     let mut ping = tokio::time::interval(PING);
@@ -78,7 +84,7 @@ pub async fn encode(job: &Job, found: &Found, lists: Vec<Vec<Chunk>>, interrupt:
     let mut clock = tokio::time::interval(Duration::from_millis(250));
     while run.workers.iter().any(|w| w.channel.is_some()) {
         tokio::select! {
-            Some((i, message)) = incoming.recv() => run.hear(i, message),
+            Some((i, message)) = incoming.recv() => run.hear(i, message).await,
             _ = ping.tick() => run.tell_all(&Command::Ping),
             _ = clock.tick() => {
                 run.show();
@@ -115,11 +121,11 @@ struct Run {
 }
 
 impl Run {
-    fn new(job: &Job, found: &Found, lists: Vec<Vec<Chunk>>) -> Self {
-        let worker = |(host, list): (&fleet::HostSpec, &Vec<Chunk>)| Worker {
+    fn new(job: &Job, sites: &[Result<Site, String>], found: &Found, lists: Vec<Vec<Chunk>>) -> Self {
+        let worker = |((host, site), list): ((&fleet::HostSpec, &Result<Site, String>), &Vec<Chunk>)| Worker {
             name: host.name.clone(),
+            site: site.as_ref().ok().cloned(),
             channel: None,
-            log: PathBuf::new(),
             list: list.clone(),
             batch_size: host.batch_size.unwrap_or(job.args.batch_size as usize),
             meter: Meter::default(),
@@ -127,14 +133,14 @@ impl Run {
             done: 0,
             failed: 0,
             embedded: 0,
-            error: None,
+            error: site.as_ref().err().cloned(),
             over: false,
         };
-        let workers: Vec<Worker> = job.hosts.iter().zip(&lists).map(worker).collect();
+        let workers: Vec<Worker> = job.hosts.iter().zip(sites).zip(&lists).map(worker).collect();
         let pictures = |list: &Vec<Chunk>| list.iter().map(|c| c.count).sum::<u64>();
         let names: Vec<(String, u64)> = workers.iter().map(|w| (w.name.clone(), pictures(&w.list))).collect();
         Self {
-            grants: Grants::new(lists, &job.weights()),
+            grants: Grants::new(lists, &job.weights(sites)),
             workers,
             parts: BTreeMap::new(),
             failed: 0,
@@ -146,40 +152,41 @@ impl Run {
         }
     }
 
-    fn start(&mut self, job: &Job, found: &Found, i: usize, sender: mpsc::Sender<(usize, Incoming)>) {
-        let host = &job.hosts[i];
+    async fn start(&mut self, job: &Job, found: &Found, i: usize, sender: mpsc::Sender<(usize, Incoming)>) {
         let worker = &mut self.workers[i];
-        if worker.list.is_empty() {
-            worker.over = true;
-            self.grants.lost(i);
-            return;
-        }
-        let mut root = job.image_dir.clone().into_os_string();
-        root.push(":");
-        root.push(&job.image_dir);
-        let arguments = Arguments::default()
-            .word("--granted")
-            .word("--events")
-            .set("run", &found.run_id)
-            .set("index-prefix", job.prefix.worker(i as u32).path())
-            .set("worker-id", i.to_string())
-            .set("root", root)
-            .set("batch-size", worker.batch_size.to_string())
-            .set("precision", &job.args.precision)
-            .set("decode", &job.args.decode)
-            .set("work-dir", job.work_dir(host))
-            .set_some("threads", host.threads.map(|n| n.to_string()));
-        let started = job.log(host, &format!("worker_{i}.log")).and_then(|(log, path)| {
-            worker.log = path;
-            Ok(fleet::start(&fleet::program("worker")?, &arguments.0, log, i, sender)?)
-        });
-        match started {
-            Ok(channel) => worker.channel = Some(channel),
+        let site = match &worker.site {
+            Some(site) if !worker.list.is_empty() => site.clone(),
+            _ => {
+                worker.over = true;
+                self.grants.lost(i);
+                return;
+            }
+        };
+        let batch_size = worker.batch_size;
+        let started = async {
+            let root = format!("{}:{}", site.path(&job.image_dir)?, found.canonical);
+            let arguments = Arguments::default()
+                .word("--granted")
+                .word("--events")
+                .set("run", &found.run_id)
+                .set("index-prefix", site.path(job.prefix.worker(i as u32).path())?)
+                .set("worker-id", i.to_string())
+                .set("root", root)
+                .set("batch-size", batch_size.to_string())
+                .set("precision", &job.args.precision)
+                .set("decode", &job.args.decode)
+                .set("work-dir", site.work(""))
+                .set_some("threads", site.spec.threads.map(|n| n.to_string()));
+            let log = site.work(&format!("worker_{i}.log"));
+            anyhow::Ok(site.host.start(&site.program("worker")?, &arguments.0, &log, i, sender).await?)
+        };
+        match started.await {
+            Ok(channel) => self.workers[i].channel = Some(channel),
             Err(e) => self.lose(i, format!("{e:#}")),
         }
     }
 
-    fn hear(&mut self, i: usize, message: Incoming) {
+    async fn hear(&mut self, i: usize, message: Incoming) {
         match message {
             Incoming::Event(event) => self.event(i, event),
             Incoming::Noise(line) => {
@@ -192,7 +199,10 @@ impl Run {
                 self.workers[i].channel = None;
                 if !self.workers[i].over {
                     let worker = &self.workers[i];
-                    let error = worker.error.clone().unwrap_or_else(|| explain(worker, ended));
+                    let error = match worker.error.clone() {
+                        Some(error) => error,
+                        None => explain(i, worker, &ended).await,
+                    };
                     self.lose(i, error);
                 }
             }
@@ -316,25 +326,14 @@ impl Run {
 }
 
 /// Why a worker ended that did not say it.
-fn explain(worker: &Worker, ended: Ended) -> String {
+async fn explain(i: usize, worker: &Worker, ended: &Ended) -> String {
     use std::os::unix::process::ExitStatusExt;
-    let killed = ended.status.and_then(|s| s.signal()) == Some(9);
-    let advice = if killed {
+    let (Ended::Exited(status), Some(site)) = (ended, &worker.site) else { return ended.to_string() };
+    let advice = if status.signal() == Some(9) {
         format!(" (killed, probably out of memory: lower batch_size={} in hosts)", worker.batch_size)
     } else {
         String::new()
     };
-    format!("{}{advice}; its log is {}{}", how(ended), worker.log.display(), tail(&worker.log))
-}
-
-/// An exit status in words.
-pub fn how(ended: Ended) -> String {
-    ended.status.map_or_else(|| "its end is not known".into(), |s| s.to_string())
-}
-
-/// The last lines of a log, to be shown.
-fn tail(log: &std::path::Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().rev().take(4).collect();
-    lines.iter().rev().map(|l| format!("\n    {l}")).collect()
+    let log = site.work(&format!("worker_{i}.log"));
+    format!("{ended}{advice}; its log is {log}{}", site.tail(&log).await)
 }

@@ -2,16 +2,18 @@
 //! hide one from it.
 
 use std::fs;
-use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use protocol::{Exit, Proof, encode_line};
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
 
 use crate::job::{Arguments, Job};
+use crate::site::Site;
 use crate::view::Spinner;
+
+/// A merge that takes longer has hung.
+const LONGEST_MERGE: Duration = Duration::from_secs(24 * 3600);
 
 /// A finished part, as the merger reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,10 +54,9 @@ pub struct Kept {
 }
 
 /// Writes the run's parts beside its manifest, for `--merge-only`.
-pub fn keep_parts(job: &Job, run_id: &str, parts: &[PartLine]) -> Result<()> {
-    let path = job.prefix.run(run_id).parts();
+pub async fn keep_parts(job: &Job, site: &Site, run_id: &str, parts: &[PartLine]) -> Result<()> {
     let text: String = parts.iter().map(encode_line).collect();
-    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    site.write(&site.path(&job.prefix.run(run_id).parts())?, text.as_bytes()).await
 }
 
 /// The parts that the newest run left.
@@ -78,35 +79,25 @@ pub fn kept_parts(job: &Job) -> Result<Kept> {
     Ok(Kept { run_id, lines: lines.with_context(|| format!("{} is damaged", path.display()))? })
 }
 
-/// Runs the merger over the parts of a run.
-pub async fn merge(job: &Job, run_id: &str, parts: &[PartLine]) -> Result<Merged> {
+/// Runs the merger at `site` over the parts of a run.
+pub async fn merge(job: &Job, site: &Site, run_id: &str, parts: &[PartLine]) -> Result<Merged> {
     let spinner = Spinner::new("Merging");
     let arguments = Arguments::default()
-        .set("index-prefix", job.prefix.dir())
+        .set("index-prefix", site.path(job.prefix.dir())?)
         .set("run", run_id)
         .set("parts", "-")
         .flag("fresh", job.args.fresh);
-    let mut child = Command::new(fleet::program("merger")?)
-        .args(&arguments.0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .context("cannot start the merger")?;
-    let mut input = child.stdin.take().context("the merger has no standard input")?;
     let lines: String = parts.iter().map(encode_line).collect();
-    let feeding = tokio::spawn(async move {
-        // A merger that ended early says why itself.
-        let _ = input.write_all(lines.as_bytes()).await;
-    });
-    let output = child.wait_with_output().await.context("the merger was lost")?;
-    feeding.await?;
+    let output = site.host.run(&site.program("merger")?, &arguments.0, lines.as_bytes(), LONGEST_MERGE).await?;
     drop(spinner);
     let said = String::from_utf8_lossy(&output.stderr);
     let last = String::from_utf8_lossy(&output.stdout);
     match last.lines().next_back().map(serde_json::from_str::<Merged>) {
         Some(Ok(merged)) => Ok(merged),
-        _ => bail!("the merger failed: {}", said.trim().trim_start_matches("error: ").replace('\n', "\n  ")),
+        _ => bail!(
+            "the merger on {} failed: {}",
+            site.spec.name,
+            said.trim().trim_start_matches("error: ").replace('\n', "\n  ")
+        ),
     }
 }

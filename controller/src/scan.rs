@@ -1,18 +1,25 @@
 //! The scan stage: one worker, where the share is near, lists the folder and streams chunk descriptors back.
 
-use anyhow::{Result, bail};
-use fleet::Incoming;
+use std::fs::File;
+use std::io::{BufReader, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use fleet::{Content, Incoming};
 use indicatif::HumanCount;
-use protocol::{Chunk, Event, Exit, Failure, ScanSummary};
+use protocol::{Chunk, Event, Exit, Failure, ScanSummary, read_list};
 use tokio::sync::mpsc;
 
 use crate::interrupt::Interrupt;
 use crate::job::{Arguments, Job};
+use crate::site::Site;
 use crate::view::Spinner;
 
 /// What a scan found.
 pub struct Found {
     pub run_id: String,
+    /// The root's name in the index.
+    pub canonical: String,
     pub chunks: Vec<Chunk>,
     pub summary: ScanSummary,
     /// The first failures, to be shown; the run's folder holds all.
@@ -22,29 +29,39 @@ pub struct Found {
 /// Failures that are shown; the ledger holds all.
 pub const SHOWN_FAILURES: usize = 10;
 
-/// Scans. `None` if the person interrupted it.
-pub async fn scan(job: &Job, interrupt: &mut Interrupt) -> Result<Option<Found>> {
+/// Scans at `site`. `None` if the person interrupted it.
+pub async fn scan(job: &Job, site: &Site, interrupt: &mut Interrupt) -> Result<Option<Found>> {
     let args = &job.args;
+    let image_list = match &args.image_list {
+        Some(list) => Some(put_list(site, list).await?),
+        None => None,
+    };
     let arguments = Arguments::default()
         .word("scan")
         .word("--events")
-        .set("image-dir", &job.image_dir)
-        .set("index-prefix", job.prefix.dir())
+        .set("image-dir", site.path(&job.image_dir)?)
+        .set("canonical", job.canonical(site)?)
+        .set("index-prefix", site.path(job.prefix.dir())?)
         .set("run", &job.run_id)
         .set_some("model", args.model.as_ref())
-        .set_some("image-list", args.image_list.as_ref())
+        .set_some("image-list", image_list)
         .set_some("chunk-images", args.chunk_images.map(|n| n.to_string()))
         .flag("allow-deletions", args.allow_deletions)
         .flag("fresh", args.fresh)
         .flag("dry-run", args.dry_run);
     let arguments = args.exclude.iter().fold(arguments, |a, glob| a.set("exclude", glob));
-    let host = &job.hosts[0];
-    let (log, _) = job.log(host, "scan.log")?;
+    let host = &site.spec;
     let (sender, mut incoming) = mpsc::channel(1024);
-    let channel = fleet::start(&fleet::program("worker")?, &arguments.0, log, 0, sender)?;
+    let program = site.program("worker")?;
+    let channel = site.host.start(&program, &arguments.0, &site.work("scan.log"), 0, sender).await?;
     let spinner = Spinner::new("Scanning");
-    let mut found =
-        Found { run_id: job.run_id.clone(), chunks: Vec::new(), summary: ScanSummary::default(), failures: Vec::new() };
+    let mut found = Found {
+        run_id: job.run_id.clone(),
+        canonical: job.canonical(site)?,
+        chunks: Vec::new(),
+        summary: ScanSummary::default(),
+        failures: Vec::new(),
+    };
     let mut whole = false;
     loop {
         let message = tokio::select! {
@@ -70,12 +87,30 @@ pub async fn scan(job: &Job, interrupt: &mut Interrupt) -> Result<Option<Found>>
             Some((_, Incoming::Noise(_))) => {}
             Some((_, Incoming::Ended(ended))) => {
                 let codes = [Exit::Done.code(), Exit::SomeUnreadable.code()].map(|c| Some(i32::from(c)));
-                if !whole || !codes.contains(&ended.status.and_then(|s| s.code())) {
-                    bail!("the scan on {} ended before it was complete: {}", host.name, crate::encode::how(ended));
+                if !whole || !codes.contains(&ended.status().and_then(|s| s.code())) {
+                    bail!("the scan on {} ended before it was complete: {ended}", host.name);
                 }
                 return Ok(Some(found));
             }
             None => bail!("the scan on {} was lost", host.name),
         }
     }
+}
+
+/// Brings a list to the machine that scans; its paths are as this machine sees them, and become as that one does.
+async fn put_list(site: &Site, list: &Path) -> Result<String> {
+    if site.spec.is_local() {
+        return Ok(list.to_string_lossy().into_owned());
+    }
+    let cannot = || format!("cannot read the image list {}", list.display());
+    let mut there = tempfile::NamedTempFile::new().context("cannot write a temporary file")?;
+    for path in read_list(BufReader::new(File::open(list).with_context(cannot)?)).with_context(cannot)? {
+        let path = path.with_context(cannot)?;
+        let mapped = std::str::from_utf8(&path).map(|p| site.spec.path_map.to_remote(p).into_bytes()).unwrap_or(path);
+        there.write_all(&mapped)?;
+        there.write_all(&[0])?;
+    }
+    let to = site.work("scan_images.txt");
+    site.host.put(Content::File(there.path()), &to, 0o644).await?;
+    Ok(to)
 }

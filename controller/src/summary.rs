@@ -41,18 +41,18 @@ fn scan_words(job: &Job, found: &Found) -> String {
 }
 
 /// `--dry-run`: the plan.
-pub fn dry_run(job: &Job, found: &Found) {
+pub fn dry_run(job: &Job, weights: &[f64], found: &Found) {
     println!("{}", scan_words(job, found));
-    let lists = plan(&found.chunks, &job.weights());
+    let lists = plan(&found.chunks, weights);
     let bytes: u64 = found.chunks.iter().map(|c| c.bytes).sum();
     println!("{:<30} {:>7} {:>12} {:>8} {:>12}", "host", "weight", "pictures", "chunks", "bytes");
-    for (host, list) in job.hosts.iter().zip(&lists) {
+    for ((host, list), weight) in job.hosts.iter().zip(&lists).zip(weights) {
         let pictures: u64 = list.iter().map(|c| c.count).sum();
         let bytes: u64 = list.iter().map(|c| c.bytes).sum();
         println!(
             "{:<30} {:>7.3} {:>12} {:>8} {:>12}",
             host.name,
-            host.weight,
+            weight,
             HumanCount(pictures).to_string(),
             list.len(),
             HumanBytes(bytes).to_string()

@@ -1,7 +1,7 @@
 //! The conversation with a server: HTTP/1.1 with JSON bodies on one connection.
 
 use anyhow::{Context, Result};
-use fleet::HostSpec;
+use fleet::{Forward, Host, HostSpec};
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::body::Bytes;
@@ -15,7 +15,7 @@ use protocol::search::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::connect::connect;
+use crate::connect::{Server, connect};
 
 /// An answer, and the connection on which more can be asked.
 pub struct Answer {
@@ -55,12 +55,12 @@ pub async fn ask(
 }
 
 async fn ask_once(host: &HostSpec, open: &OpenIndex, question: &SearchRequest) -> Result<Result<Answer, AskError>> {
-    let stream = connect(host).await?;
+    let Server { stream, way } = connect(host).await?;
     Ok(async {
         let (sender, driver) = handshake(TokioIo::new(stream)).await.map_err(AskError::Broken)?;
         // What breaks the connection shows in the request that is under way.
         tokio::spawn(async move { drop(driver.await) });
-        let mut connection = Connection(sender);
+        let mut connection = Connection { sender, _way: way };
         let opened: OpenedIndex = connection.post("/v1/indexes", open).await?;
         let response = connection.post(&format!("/v1/indexes/{}/search", opened.name), question).await?;
         Ok(Answer { opened, response, connection })
@@ -77,7 +77,10 @@ impl Answer {
     }
 }
 
-struct Connection(SendRequest<Full<Bytes>>);
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    _way: Option<(Host, Forward)>,
+}
 
 impl Connection {
     async fn post<A: DeserializeOwned>(&mut self, path: &str, body: &impl Serialize) -> Result<A, AskError> {
@@ -87,8 +90,8 @@ impl Connection {
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .expect("an index's name needs no escape");
-        self.0.ready().await.map_err(AskError::Broken)?;
-        let response = self.0.send_request(request).await.map_err(AskError::Broken)?;
+        self.sender.ready().await.map_err(AskError::Broken)?;
+        let response = self.sender.send_request(request).await.map_err(AskError::Broken)?;
         let status = response.status();
         let bytes = response.into_body().collect().await.map_err(AskError::Broken)?.to_bytes();
         if status.is_success() {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Parser;
 use clap::builder::RangedU64ValueParser;
-use fleet::{HostSpec, Hosts};
+use fleet::{HostSpec, Hosts, PathMap};
 use protocol::Exit;
 use protocol::search::{Copied, CopyRequest, MAX_TOP_K, SearchRequest};
 
@@ -115,7 +115,8 @@ pub fn run(args: &Args) -> Result<Exit> {
 async fn answer(args: &Args) -> Result<Exit> {
     let began = Instant::now();
     let hosts = Hosts::find(args.hosts.as_deref())?;
-    let host = hosts.query_host(args.worker.as_deref())?;
+    let host = &hosts.query_host(args.worker.as_deref())?;
+    let paths = Paths { shared: &hosts.shared, host };
     let prefix = find::index(args.index_prefix.as_deref(), host)?;
     let question = SearchRequest { text: args.text.clone(), top_k: args.top_k };
     let model = args.model.as_deref().map(find::model).transpose()?;
@@ -127,7 +128,7 @@ async fn answer(args: &Args) -> Result<Exit> {
     }
 
     let took = began.elapsed();
-    let here = |path: &str| host.path_map.to_local(path);
+    let here = |path: &str| paths.here(path);
     let found = &answer.response.matches;
     let mut rows: Vec<Row> =
         found.iter().map(|m| Row { rank: m.rank, score: m.score, path: here(&m.path), copy: None }).collect();
@@ -138,7 +139,7 @@ async fn answer(args: &Args) -> Result<Exit> {
     if !args.json {
         print(show::for_people(&rows)).await?;
     }
-    let copied = if copying { Some(copy(&mut answer, &mut rows, host, &folder).await) } else { None };
+    let copied = if copying { Some(copy(&mut answer, &mut rows, &paths, &folder).await) } else { None };
     if args.json {
         print(show::json_lines(&rows)).await?;
     }
@@ -149,24 +150,46 @@ async fn answer(args: &Args) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// One picture, three names: as it stands in the index, as the asker sees it, and as the asked host does.
+struct Paths<'a> {
+    shared: &'a PathMap,
+    host: &'a HostSpec,
+}
+
+impl Paths<'_> {
+    /// A path of the index as it is here.
+    fn here(&self, canonical: &str) -> String {
+        let mapped = self.shared.to_local(canonical);
+        if mapped == canonical { self.back(canonical) } else { mapped }
+    }
+
+    /// A path here as the asked host sees it.
+    fn there(&self, here: &str) -> String {
+        if self.host.is_local() { here.to_owned() } else { self.host.path_map.to_remote(here) }
+    }
+
+    /// A path of the asked host as it is here.
+    fn back(&self, there: &str) -> String {
+        if self.host.is_local() { there.to_owned() } else { self.host.path_map.to_local(there) }
+    }
+}
+
 /// Has the found pictures copied, fills in where to, and says what became of it.
-async fn copy(answer: &mut Answer, rows: &mut [Row], host: &HostSpec, folder: &Path) -> Result<String> {
-    let root_here = host.path_map.to_local(&answer.opened.root);
+async fn copy(answer: &mut Answer, rows: &mut [Row], paths: &Paths<'_>, folder: &Path) -> Result<String> {
+    let root_there = paths.there(&paths.here(&answer.opened.root));
+    let target = folder.to_str().context("the results folder's name is not UTF-8; give another with --results-dir")?;
     let request = CopyRequest {
         paths: answer.response.matches.iter().map(|m| m.path.clone()).collect(),
-        folder: folder
-            .to_str()
-            .context("the results folder's name is not UTF-8; give another with --results-dir")?
-            .to_owned(),
+        folder: paths.there(target),
         stamp: chrono::Local::now().format("%Y%m%d_%H%M%S").to_string(),
-        root_here: (root_here != answer.opened.root).then_some(root_here),
+        root_here: (root_there != answer.opened.root).then_some(root_there),
     };
     let hint = "the pictures were not copied; --results-dir chooses another folder, --no-copy-results none";
     let copies = answer.copy(&request).await.context(hint)?;
     let mut failures = Vec::new();
     for (row, copied) in rows.iter_mut().zip(copies) {
         match copied {
-            Copied::To(path) => row.copy = Some(path),
+            Copied::To(path) => row.copy = Some(paths.back(&path)),
             Copied::Failed(reason) => failures.push(format!("query: rank {} was not copied: {reason}", row.rank)),
         }
     }

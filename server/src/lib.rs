@@ -6,6 +6,7 @@ mod activity;
 mod claim;
 mod copy;
 mod encoders;
+mod ensure;
 mod indexes;
 mod log;
 mod refusal;
@@ -42,6 +43,11 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 
+    /// Start a server that outlives this command unless one is warm, and print its version and socket: how `query` asks
+    /// over SSH
+    #[arg(long, conflicts_with = "idle_seconds")]
+    ensure: bool,
+
     /// End after this many minutes without a request
     #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = positive)]
     idle_minutes: f64,
@@ -70,6 +76,9 @@ pub fn run(args: &Args) -> Result<Exit> {
         Some(path) => std::path::absolute(path)?,
         None => protocol::socket::default_socket()?,
     };
+    if args.ensure {
+        return ensure::ensure(&socket);
+    }
     let idle = Duration::from_secs_f64(args.idle_seconds.unwrap_or(args.idle_minutes * 60.0));
     let Some(claim) = Claim::take(&socket)? else { return Ok(Exit::Done) };
     let log = Arc::new(Log::open(protocol::socket::log_beside(&socket))?);

@@ -32,6 +32,38 @@ pub struct Args {
 pub enum Job {
     /// List a folder's pictures, subtract what already stands in the index, and write the rest as a run's manifest.
     Scan(Scan),
+    /// Report as JSON whether this host is ready. The controller's --setup asks for it.
+    Check(Check),
+    /// Copy the programs of this installation and their libraries into a folder that runs on other hosts.
+    Bundle {
+        /// The folder; what is in it is replaced.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+/// Arguments of `worker check`.
+#[derive(Debug, clap::Args)]
+pub struct Check {
+    /// Folder of pictures, as this host sees it.
+    #[arg(long, value_name = "DIR")]
+    pub image_dir: Option<PathBuf>,
+
+    /// Folder of the index, as this host sees it.
+    #[arg(long, value_name = "DIR")]
+    pub index_dir: Option<PathBuf>,
+
+    /// A file in the index folder, and what must be in it.
+    #[arg(long, value_names = ["NAME", "CONTENT"], num_args = 2, requires = "index_dir")]
+    pub token: Option<Vec<String>>,
+
+    /// Folder for logs, lists and programs.
+    #[arg(long, value_name = "DIR")]
+    pub work_dir: Option<PathBuf>,
+
+    /// A model that must be here.
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
 }
 
 /// Arguments of embedding.

@@ -34,3 +34,17 @@ pub fn state_dir() -> PathBuf {
         .unwrap_or_else(env::temp_dir)
         .join("imagefleet")
 }
+
+/// The highest level of x86-64 that this processor has; empty on others.
+pub fn cpu_level() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let flags: Vec<&str> =
+        info.lines().find_map(|l| l.strip_prefix("flags")).unwrap_or_default().split_whitespace().collect();
+    let has = |needed: &[&str]| needed.iter().all(|n| flags.contains(n));
+    let levels: [(&str, &[&str]); 3] = [
+        ("x86-64-v4", &["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma", "bmi2"]),
+        ("x86-64-v3", &["avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"]),
+        ("x86-64-v2", &["cx16", "popcnt", "sse4_1", "sse4_2", "ssse3"]),
+    ];
+    levels.iter().find(|(_, needed)| has(needed)).map_or("", |(level, _)| level).into()
+}

@@ -2,6 +2,8 @@
 //! index. It speaks to a person in lines, or to a controller in events.
 
 mod args;
+mod bundle;
+mod check;
 mod encode;
 mod facts;
 mod granted;
@@ -41,6 +43,8 @@ pub fn run(args: Args) -> Exit {
             let result = run_scan(args, &report);
             (report, result)
         }
+        Some(Job::Check(args)) => (Arc::new(Report::new(false, "Check".into())), run_check(&args)),
+        Some(Job::Bundle { out }) => (Arc::new(Report::new(false, "Bundle".into())), run_bundle(&out)),
         None => {
             let work_dir = args.encode.work_dir.clone().unwrap_or_else(facts::state_dir);
             let log = work_dir.join(format!("worker_{}.log", args.encode.worker_id));
@@ -54,6 +58,24 @@ pub fn run(args: Args) -> Exit {
         report.event(&Event::Error { message: format!("{error:#}") });
         Exit::Failed
     })
+}
+
+fn run_check(args: &args::Check) -> Result<Exit> {
+    let token = args.token.as_deref().and_then(|t| Some((t.first()?.as_str(), t.get(1)?.as_str())));
+    let report = check::check(&check::Check {
+        image_dir: args.image_dir.as_deref(),
+        index_dir: args.index_dir.as_deref(),
+        token,
+        work_dir: &args.work_dir.clone().unwrap_or_else(facts::state_dir),
+        model: args.model.as_deref(),
+    });
+    print!("{}", protocol::encode_line(&report));
+    Ok(if report.problems.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+fn run_bundle(out: &Path) -> Result<Exit> {
+    print!("{}", protocol::encode_line(&bundle::bundle(out)?));
+    Ok(Exit::Done)
 }
 
 fn run_scan(args: Scan, report: &Report) -> Result<Exit> {
@@ -211,13 +233,12 @@ fn text(path: &Path) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// `HERE[:CANONICAL]` as a root.
+/// `HERE[:CANONICAL]` as a root. A colon in a path is no separator unless a slash follows it.
 fn parse_root(given: &str) -> Result<Root> {
-    let (here, canonical) = given.split_once(':').unwrap_or((given, given));
-    ensure!(
-        !here.is_empty() && canonical.starts_with('/'),
-        "--root {given:?} is not HERE[:CANONICAL] with absolute paths"
-    );
-    let here: PathBuf = std::path::absolute(here)?;
+    let at = given.rfind(":/");
+    let (here, canonical) = at.map_or((given, given), |at| (&given[..at], &given[at + 1..]));
+    let here: PathBuf =
+        std::path::absolute(here).with_context(|| format!("--root {given:?} is not HERE[:CANONICAL]"))?;
+    let canonical = if at.is_some() { canonical.to_owned() } else { text(&here)? };
     Ok(Root::new(here, canonical))
 }

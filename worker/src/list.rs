@@ -24,7 +24,7 @@ pub struct Plan {
 /// The root that was given, with the run's or index's canonical name where only HERE was said.
 pub fn given_root(given: Option<&str>, canonical: Option<String>) -> Result<Option<Root>> {
     Ok(match (given, canonical) {
-        (Some(given), Some(canonical)) if !given.contains(':') => {
+        (Some(given), Some(canonical)) if !given.contains(":/") => {
             Some(Root::new(crate::parse_root(given)?.here(), canonical))
         }
         (Some(given), _) => Some(crate::parse_root(given)?),

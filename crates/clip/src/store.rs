@@ -112,11 +112,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_known_in_any_case_and_folders_by_their_own() {
+    fn names_are_known_in_any_case_and_folders_by_their_path() {
         assert_eq!(canonical_name("clip-ViT-B-32"), "clip-vit-b-32");
         assert_eq!(canonical_name("clip-ViT-L-14"), "clip-vit-l-14");
         assert_eq!(canonical_name("Demo"), "demo");
-        assert_eq!(canonical_name("/models/My Model/"), "My Model");
+        assert_eq!(canonical_name("/tmp/../tmp/"), fs::canonicalize("/tmp").unwrap().to_string_lossy());
     }
 
     #[test]

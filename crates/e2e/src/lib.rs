@@ -9,6 +9,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+mod fleet;
+
+pub use fleet::Fleet;
+
 /// One test's world.
 pub struct Lab {
     dir: TempDir,
@@ -124,15 +128,19 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        // A server that this world's queries started would idle on for minutes.
-        let sockets = fs::read_dir(self.path("run/imagefleet")).into_iter().flatten().flatten();
-        for socket in sockets.filter(|e| e.path().extension().is_some_and(|e| e == "sock")) {
-            use std::io::{Read, Write};
-            if let Ok(mut stream) = std::os::unix::net::UnixStream::connect(socket.path()) {
-                let _ = stream
-                    .write_all(b"POST /v1/stop HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-                let _ = stream.read_to_end(&mut Vec::new());
-            }
+        stop_servers(&self.path("run/imagefleet"));
+    }
+}
+
+/// Ends servers that queries started, which would idle on for minutes.
+pub(crate) fn stop_servers(folder: &Path) {
+    use std::io::{Read, Write};
+    let sockets = fs::read_dir(folder).into_iter().flatten().flatten();
+    for socket in sockets.filter(|e| e.path().extension().is_some_and(|e| e == "sock")) {
+        if let Ok(mut stream) = std::os::unix::net::UnixStream::connect(socket.path()) {
+            let _ = stream
+                .write_all(b"POST /v1/stop HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let _ = stream.read_to_end(&mut Vec::new());
         }
     }
 }

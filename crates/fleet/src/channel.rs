@@ -1,22 +1,15 @@
 //! A started program and the JSON lines to and from it.
 
-use std::ffi::OsString;
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::fmt;
+use std::process::ExitStatus;
 
 use protocol::{Command, Event, decode_line, encode_line};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin};
+use tokio::io::AsyncWriteExt;
+use tokio::process::ChildStdin;
 use tokio::sync::mpsc;
 
-/// A program could not be started.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot start {program}")]
-pub struct StartError {
-    program: PathBuf,
-    source: std::io::Error,
-}
+use crate::HostError;
+use crate::process::Process;
 
 /// What comes out of a channel.
 #[derive(Debug)]
@@ -30,49 +23,42 @@ pub enum Incoming {
 }
 
 /// How a program ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Ended {
-    /// Its exit status, if it is known.
-    pub status: Option<ExitStatus>,
+#[derive(Debug)]
+pub enum Ended {
+    /// It exited, or was killed by a signal.
+    Exited(ExitStatus),
+    /// Nobody saw its end, as a rule because the connection was lost: then it may go on until it notices.
+    Unknown(HostError),
 }
 
-/// A running program that takes [`Command`]s. Its [`Event`]s go to the queue that [`start`] was given. Dropping the
-/// channel closes the program's standard input.
+impl Ended {
+    /// Its exit status, if it is known.
+    pub fn status(&self) -> Option<ExitStatus> {
+        match self {
+            Self::Exited(status) => Some(*status),
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(status) => status.fmt(f),
+            Self::Unknown(error) if error.detail().is_empty() => error.fmt(f),
+            Self::Unknown(error) => write!(f, "{error} ({})", error.detail()),
+        }
+    }
+}
+
+/// A running program that takes [`Command`]s. Its [`Event`]s go to the queue that [`crate::Host::start`] was given.
+/// Dropping the channel closes the program's standard input.
 #[derive(Debug)]
 pub struct Channel {
-    /// The process.
+    /// The process, on its host.
     pub pid: Option<u32>,
     commands: Option<mpsc::UnboundedSender<String>>,
     killer: mpsc::Sender<()>,
-}
-
-/// Starts a program on this machine; what it says goes to `incoming`, marked with `tag`. Its standard error goes to
-/// `log`, so that nothing it says can block it. It is its own process group: a Ctrl-C at the terminal reaches only the
-/// controller, which then decides.
-pub fn start(
-    program: &Path,
-    args: &[OsString],
-    log: File,
-    tag: usize,
-    incoming: mpsc::Sender<(usize, Incoming)>,
-) -> Result<Channel, StartError> {
-    let mut child = tokio::process::Command::new(program)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(log)
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|source| StartError { program: program.into(), source })?;
-    let (killer, killed) = mpsc::channel(1);
-    let (commands, to_write) = mpsc::unbounded_channel();
-    let pid = child.id();
-    if let Some(input) = child.stdin.take() {
-        tokio::spawn(write(input, to_write));
-    }
-    tokio::spawn(read(child, tag, incoming, killed));
-    Ok(Channel { pid, commands: Some(commands), killer })
 }
 
 /// Commands are few and small; a program that has stopped reading holds up only this task.
@@ -84,38 +70,57 @@ async fn write(mut input: ChildStdin, mut lines: mpsc::UnboundedReceiver<String>
     }
 }
 
-async fn read(mut child: Child, tag: usize, incoming: mpsc::Sender<(usize, Incoming)>, mut killed: mpsc::Receiver<()>) {
-    let Some(output) = child.stdout.take() else { return };
-    let mut lines = BufReader::new(output).split(b'\n');
+async fn read(
+    mut process: Process,
+    tag: usize,
+    incoming: mpsc::Sender<(usize, Incoming)>,
+    mut killed: mpsc::Receiver<()>,
+) {
+    let mut told = None;
     let mut can_be_killed = true;
-    loop {
+    while told.is_none() {
         let line = tokio::select! {
-            line = lines.next_segment() => line,
+            line = process.next_line() => line,
             order = killed.recv(), if can_be_killed => {
                 can_be_killed = false;
                 if order.is_some() {
-                    // An error here means that it has just ended by itself.
-                    let _ = child.start_kill();
+                    process.kill().await;
                 }
                 continue;
             }
         };
         let Ok(Some(line)) = line else { break };
+        told = process.end_line(&line);
+        if told.is_some() || line.is_empty() {
+            continue;
+        }
         let text = String::from_utf8_lossy(&line);
         let message = match decode_line(&text) {
             Ok(event) => Incoming::Event(event),
             Err(_) => Incoming::Noise(text.into_owned()),
         };
         if incoming.send((tag, message)).await.is_err() {
-            return; // nobody listens any more; dropping the child kills it
+            return; // nobody listens any more; dropping the process ends it
         }
     }
-    let status = child.wait().await.ok();
+    let ended = process.ended(told).await;
     // Nobody may be listening any more, which is their right.
-    let _ = incoming.send((tag, Incoming::Ended(Ended { status }))).await;
+    let _ = incoming.send((tag, Incoming::Ended(ended))).await;
 }
 
 impl Channel {
+    /// Follows a process: what it says goes to `incoming`, marked with `tag`.
+    pub(crate) fn to(mut process: Process, tag: usize, incoming: mpsc::Sender<(usize, Incoming)>) -> Self {
+        let (killer, killed) = mpsc::channel(1);
+        let (commands, to_write) = mpsc::unbounded_channel();
+        let pid = process.pid;
+        if let Some(input) = process.input.take() {
+            tokio::spawn(write(input, to_write));
+        }
+        tokio::spawn(read(process, tag, incoming, killed));
+        Self { pid, commands: Some(commands), killer }
+    }
+
     /// Sends a command. If the program no longer listens, its end will tell.
     pub fn send(&self, command: &Command) {
         if let Some(commands) = &self.commands {

@@ -35,7 +35,8 @@ pub struct HostSpec {
 }
 
 impl HostSpec {
-    fn bare(name: &str) -> Self {
+    /// A machine of which nothing but the name is known.
+    pub fn bare(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             user: None,
@@ -65,6 +66,8 @@ pub struct Hosts {
     pub hosts: Vec<HostSpec>,
     /// What the weights summed to before they were scaled, if that was not 1.
     pub scaled_from: Option<f64>,
+    /// The path map of the `*` line: its `there` is how the index names a path.
+    pub shared: PathMap,
 }
 
 /// What is wrong with a `hosts` file, by file, line and word.
@@ -124,7 +127,9 @@ impl Hosts {
                     .map_err(|source| HostsError::Unreadable { file: file.clone(), source })?;
                 Self::parse(&text, &file)
             }
-            None => Ok(Self { hosts: vec![HostSpec::bare("localhost")], scaled_from: None }),
+            None => {
+                Ok(Self { hosts: vec![HostSpec::bare("localhost")], scaled_from: None, shared: PathMap::default() })
+            }
         }
     }
 
@@ -173,20 +178,25 @@ impl Hosts {
         let sum: f64 = hosts.iter().map(|h| h.weight).sum();
         hosts.iter_mut().for_each(|h| h.weight /= sum);
         let scaled_from = (weighted > 0 && (sum - 1.0).abs() > 1e-3).then_some(sum);
-        Ok(Self { hosts, scaled_from })
+        Ok(Self { hosts, scaled_from, shared: defaults.1 })
     }
 
-    /// The host to ask: the named one, else the one with `query=yes`, else the one with the most memory.
-    pub fn query_host(&self, name: Option<&str>) -> Result<&HostSpec, HostsError> {
+    /// The host to ask: the named one, else the one with `query=yes`, else the one with the most memory. `localhost`
+    /// can be asked whether it stands in the file or not.
+    pub fn query_host(&self, name: Option<&str>) -> Result<HostSpec, HostsError> {
         if let Some(name) = name {
-            return self.hosts.iter().find(|h| h.name == name).ok_or_else(|| HostsError::Unknown {
-                name: name.into(),
-                known: self.hosts.iter().map(|h| h.name.as_str()).collect::<Vec<_>>().join(", "),
+            let bare = || Some(HostSpec::bare(name)).filter(HostSpec::is_local);
+            return self.hosts.iter().find(|h| h.name == name).cloned().or_else(bare).ok_or_else(|| {
+                HostsError::Unknown {
+                    name: name.into(),
+                    known: self.hosts.iter().map(|h| h.name.as_str()).collect::<Vec<_>>().join(", "),
+                }
             });
         }
         let memory = |h: &&HostSpec| h.ram_gb.unwrap_or(0.0);
         let by_memory = || self.hosts.iter().rev().max_by(|a, b| memory(a).total_cmp(&memory(b)));
-        Ok(self.hosts.iter().find(|h| h.query).or_else(by_memory).expect("a hosts file has at least one host"))
+        let host = self.hosts.iter().find(|h| h.query).or_else(by_memory);
+        Ok(host.expect("a hosts file has at least one host").clone())
     }
 }
 
@@ -302,6 +312,7 @@ mod tests {
         assert_eq!(hosts.hosts[1].path_map.to_remote("/Volumes/home/x"), "/data/my home/x");
         assert_eq!(hosts.query_host(None).unwrap().name, "big");
         assert_eq!(hosts.query_host(Some("small")).unwrap().name, "small");
+        assert!(hosts.query_host(Some("localhost")).unwrap().is_local());
         assert!(hosts.query_host(Some("none")).unwrap_err().to_string().contains("big, small"));
     }
 

@@ -4,12 +4,21 @@
 #![warn(missing_docs)]
 
 mod channel;
+mod forward;
+mod host;
+mod host_error;
 mod hosts;
 mod path_map;
+mod process;
 mod program;
+mod remote;
+mod ssh;
 pub mod state;
 
-pub use channel::{Channel, Ended, Incoming, StartError, start};
+pub use channel::{Channel, Ended, Incoming};
+pub use forward::Forward;
+pub use host::{Content, Host, Limits};
+pub use host_error::{HostError, HostErrorKind};
 pub use hosts::{HostSpec, Hosts, HostsError};
 pub use path_map::{BadPathMap, PathMap};
 pub use program::{NoProgram, hostname, program};

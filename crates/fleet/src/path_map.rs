@@ -32,6 +32,11 @@ impl PathMap {
         self
     }
 
+    /// All pairs, here and there.
+    pub fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
     /// A path here as it is there; unchanged if no prefix fits.
     pub fn to_remote(&self, path: &str) -> String {
         translate(path, self.0.iter().map(|(here, there)| (here, there)))

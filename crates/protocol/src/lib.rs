@@ -16,6 +16,7 @@ mod manifest;
 mod message;
 mod meta;
 pub mod search;
+pub mod setup;
 pub mod socket;
 
 pub use chunk::{Chunk, Chunker, chunk_name};

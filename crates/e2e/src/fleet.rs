@@ -1,0 +1,172 @@
+//! Real machines on one: several sshd on loopback with throwaway keys, as any user. Each sees the share under a name of
+//! its own, through a symbolic link, and has its own work folder and environment.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use crate::{Lab, Said, finish, wait_for};
+
+/// A laboratory with machines h0, h1, ... whose hosts file names them.
+pub struct Fleet {
+    /// The world of the controller.
+    pub lab: Lab,
+    machines: Vec<Machine>,
+}
+
+struct Machine {
+    sshd: Child,
+    port: u16,
+}
+
+impl Fleet {
+    /// A fleet of machines with these weights.
+    pub fn new(weights: &[f64]) -> Self {
+        let lab = Lab::new();
+        fs::create_dir(lab.path("ssh")).expect("the laboratory is new");
+        key(&lab, "id");
+        let mut fleet = Self { lab, machines: Vec::new() };
+        let mut hosts = format!(
+            "* ssh_config={} path_map={}:{}\n",
+            fleet.lab.path("ssh/config").display(),
+            fleet.lab.path("").display(),
+            fleet.canonical().display()
+        );
+        for (i, weight) in weights.iter().enumerate() {
+            fleet.boot(i);
+            hosts += &format!(
+                "h{i} weight={weight} work_dir={} path_map={}:{}\n",
+                fleet.work(i).display(),
+                fleet.lab.path("").display(),
+                fleet.share(i).display()
+            );
+        }
+        fs::write(fleet.lab.path("hosts"), hosts).expect("it is ours");
+        fleet
+    }
+
+    /// How the index names the share: a path that no machine has.
+    pub fn canonical(&self) -> PathBuf {
+        PathBuf::from("/canonical/share")
+    }
+
+    /// How machine `i` names the share.
+    pub fn share(&self, i: usize) -> PathBuf {
+        self.lab.path(format!("share{i}"))
+    }
+
+    /// The work folder of machine `i`.
+    pub fn work(&self, i: usize) -> PathBuf {
+        self.lab.path(format!("work{i}"))
+    }
+
+    fn boot(&mut self, i: usize) {
+        let lab = &self.lab;
+        let name = format!("h{i}");
+        std::os::unix::fs::symlink(lab.path(""), self.share(i)).expect("the laboratory is new");
+        for folder in ["run", "home"] {
+            fs::create_dir_all(lab.path(format!("m{i}/{folder}"))).expect("the laboratory is new");
+        }
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(lab.path(format!("m{i}/run")), fs::Permissions::from_mode(0o700)).expect("it is ours");
+        key(lab, &name);
+        let port =
+            TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr()).expect("loopback has a free port").port();
+        let ssh = lab.path("ssh");
+        let ssh = ssh.display();
+        let m = lab.path(format!("m{i}"));
+        let m = m.display();
+        let config = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {ssh}/{name}\nPidFile none\nAuthorizedKeysFile {ssh}/id.pub\nStrictModes no\n\
+             UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
+             MaxSessions 64\nMaxStartups 64:30:100\nUseDNS no\nSubsystem sftp internal-sftp\n\
+             SetEnv XDG_RUNTIME_DIR={m}/run XDG_CACHE_HOME={m}/home XDG_STATE_HOME={m}/home XDG_CONFIG_HOME={m}/home\n"
+        );
+        fs::write(lab.path(format!("ssh/{name}.conf")), config).expect("it is ours");
+        let public = fs::read_to_string(lab.path(format!("ssh/{name}.pub"))).expect("the key was made");
+        let mut known = fs::read_to_string(lab.path("ssh/known_hosts")).unwrap_or_default();
+        known += &format!("[127.0.0.1]:{port} {public}");
+        fs::write(lab.path("ssh/known_hosts"), known).expect("it is ours");
+        let mut client = fs::read_to_string(lab.path("ssh/config")).unwrap_or_default();
+        client += &format!(
+            "Host {name}\n HostName 127.0.0.1\n Port {port}\n IdentityFile {ssh}/id\n IdentitiesOnly yes\n IdentityAgent none\n\
+             \x20UserKnownHostsFile {ssh}/known_hosts\n GlobalKnownHostsFile /dev/null\n"
+        );
+        fs::write(lab.path("ssh/config"), client).expect("it is ours");
+        let sshd = self.sshd(i);
+        self.machines.push(Machine { sshd, port });
+        self.wait_up(i);
+    }
+
+    fn sshd(&self, i: usize) -> Child {
+        if finish(Command::new("id").arg("-u")).out.trim() == "0" {
+            fs::create_dir_all("/run/sshd").expect("root may make the folder that sshd asks for");
+        }
+        let mut command = Command::new("/usr/sbin/sshd");
+        command.arg("-D").arg("-e").arg("-f").arg(self.lab.path(format!("ssh/h{i}.conf")));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
+        command.spawn().expect("sshd can be started; run: make setup")
+    }
+
+    fn wait_up(&self, i: usize) {
+        let port = self.machines[i].port;
+        wait_for("sshd to listen", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    }
+
+    /// Ends a machine's sshd and the connections that it carries, as if the network were cut.
+    pub fn cut(&mut self, i: usize) {
+        let children = |pid: &str| finish(Command::new("pgrep").arg("-P").arg(pid)).out;
+        let listener = self.machines[i].sshd.id().to_string();
+        // A connection is a child of the listener and, for root, a grandchild; what it started stays, as an orphan.
+        let carrying: Vec<String> = children(&listener).lines().map(str::to_owned).collect();
+        let _ = (self.machines[i].sshd.kill(), self.machines[i].sshd.wait());
+        for pid in carrying
+            .iter()
+            .flat_map(|pid| children(pid).lines().map(str::to_owned).chain([pid.clone()]).collect::<Vec<_>>())
+        {
+            let name = finish(Command::new("ps").args(["-o", "comm=", "-p", &pid])).out;
+            if name.trim() == "sshd" {
+                finish(Command::new("kill").args(["-KILL", &pid]));
+            }
+        }
+    }
+
+    /// Runs ssh to a machine as a person would.
+    pub fn ssh(&self, i: usize, command: &str) -> Said {
+        let mut ssh = Command::new("ssh");
+        ssh.arg("-F").arg(self.lab.path("ssh/config")).args([
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "ControlMaster=no",
+            "-o",
+            "ControlPath=none",
+        ]);
+        finish(ssh.arg(format!("h{i}")).arg(command).stdin(Stdio::null()))
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        for i in 0..self.machines.len() {
+            let run = self.lab.path(format!("m{i}/run/imagefleet"));
+            crate::stop_servers(&run);
+            let _ = (self.machines[i].sshd.kill(), self.machines[i].sshd.wait());
+        }
+    }
+}
+
+fn key(lab: &Lab, name: &str) {
+    let said = finish(
+        Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "throwaway", "-f"])
+            .arg(lab.path(format!("ssh/{name}"))),
+    );
+    assert_eq!(said.code, 0, "{said:?}");
+}

@@ -1,0 +1,37 @@
+//! A socket on another machine, reachable here.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::ssh::Ssh;
+
+/// A Unix socket here that leads to one on a host. Closed when dropped; connections that stand then go on.
+#[derive(Debug)]
+pub struct Forward {
+    path: PathBuf,
+    far: Option<(Arc<Ssh>, String)>,
+}
+
+impl Forward {
+    /// A socket of this machine leads to itself.
+    pub(crate) fn here(path: &str) -> Self {
+        Self { path: path.into(), far: None }
+    }
+
+    pub(crate) fn to(path: PathBuf, ssh: Arc<Ssh>, there: &str) -> Self {
+        Self { path, far: Some((ssh, there.to_owned())) }
+    }
+
+    /// The socket to connect to, in a folder that is closed to others.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        if let Some((ssh, there)) = &self.far {
+            ssh.end_forward(&self.path, there);
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! A machine that programs are started on, files put to and sockets reached on: this one, or one behind SSH. What can
+//! go wrong is a [`HostError`]; every wait has a limit.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::fs::File;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::ChildStdin;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use crate::channel::{Channel, Ended, Incoming};
+use crate::process::Process;
+use crate::ssh::Ssh;
+use crate::{Forward, HostError, HostErrorKind, HostSpec};
+
+/// What a program may say to [`Host::run`].
+const MOST_OUTPUT_BYTES: usize = 64 << 20;
+
+/// Writes standard input to a file that appears whole or not at all. A connection that breaks looks like the end of
+/// the file, so its length is compared.
+const PUT: &str = r#"to=$1 mode=$2 size=$3 tmp=$4
+case $to in */*) mkdir -p -- "${to%/*}/" || exit;; esac
+if [ -d "$to" ]; then echo "it is a folder" >&2; exit 1; fi
+trap 'rm -f -- "$tmp"' EXIT
+cat >"$tmp" || exit
+if [ "$(wc -c <"$tmp")" -ne "$size" ]; then echo "it did not arrive whole" >&2; exit 1; fi
+chmod "$mode" "$tmp" && mv -f -- "$tmp" "$to""#;
+
+/// A connected machine. Clones share the connection.
+#[derive(Clone, Debug)]
+pub struct Host {
+    limits: Limits,
+    link: Link,
+}
+
+#[derive(Clone, Debug)]
+enum Link {
+    Local,
+    Ssh(Arc<Ssh>),
+}
+
+/// How long a machine is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For it to take a connection. Logging in may take three times this.
+    pub connect: Duration,
+    /// For a program there to begin, and between two pieces of a file.
+    pub answer: Duration,
+    /// A machine that gives no sign of life for so long is lost (unless the person's ssh configuration sets another
+    /// ServerAliveCountMax than the usual 3).
+    pub silence: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { connect: seconds(10), answer: seconds(60), silence: seconds(15) }
+    }
+}
+
+/// What [`Host::put`] writes.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a> {
+    /// These bytes.
+    Bytes(&'a [u8]),
+    /// What is in this file here.
+    File(&'a Path),
+}
+
+impl Host {
+    /// Connects, with the usual limits.
+    pub async fn connect(spec: &HostSpec) -> Result<Self, HostError> {
+        Self::connect_within(spec, Limits::default()).await
+    }
+
+    /// Connects. Nobody is asked for a password, and the host's key must be known. `localhost` needs nothing.
+    pub async fn connect_within(spec: &HostSpec, limits: Limits) -> Result<Self, HostError> {
+        let link = if spec.is_local() { Link::Local } else { Link::Ssh(Arc::new(Ssh::connect(spec, limits).await?)) };
+        Ok(Self { limits, link })
+    }
+
+    /// Its name in `hosts`.
+    pub fn name(&self) -> &str {
+        match &self.link {
+            Link::Local => "localhost",
+            Link::Ssh(ssh) => &ssh.name,
+        }
+    }
+
+    /// Runs a program to its end, which must come within `limit`, or it is killed. Its status may tell of any failure of its own; an
+    /// error means that it could not be run or its end was not seen. At most 64 MiB of its output are taken, and the
+    /// last 64 KiB of what it says on standard error.
+    ///
+    /// Arguments reach the program as they are, whatever they hold.
+    pub async fn run(
+        &self,
+        program: &str,
+        args: &[OsString],
+        input: &[u8],
+        limit: Duration,
+    ) -> Result<Output, HostError> {
+        let task = format!("run {program}");
+        self.exchange(&task, program, args, input, MOST_OUTPUT_BYTES, Clock::whole(limit)).await
+    }
+
+    /// Starts a program that takes commands and tells events; what it says goes to `incoming`, marked with `tag`. Its
+    /// standard error is appended to the file `log` on its host, so that nothing it says can block it.
+    ///
+    /// If the connection breaks, the program goes on there until it notices: its standard input is at its end.
+    pub async fn start(
+        &self,
+        program: &str,
+        args: &[OsString],
+        log: &str,
+        tag: usize,
+        incoming: mpsc::Sender<(usize, Incoming)>,
+    ) -> Result<Channel, HostError> {
+        let process = self.process(program, args, log).await?;
+        Ok(Channel::to(process, tag, incoming))
+    }
+
+    /// Writes a file there with these permissions, as 0o644. Its folder is made. It appears whole or not at all.
+    pub async fn put(&self, content: Content<'_>, to: &str, mode: u32) -> Result<(), HostError> {
+        static PUTS: AtomicU64 = AtomicU64::new(0);
+        let task = format!("write {to}");
+        let unreadable = |file: &Path, e: io::Error| {
+            self.error(HostErrorKind::Other, &task, format!("cannot read {}: {e}", file.display()))
+        };
+        let (size_bytes, input): (u64, Box<dyn AsyncRead + Send + Unpin>) = match content {
+            Content::Bytes(bytes) => (bytes.len() as u64, Box::new(bytes)),
+            Content::File(path) => {
+                let file = File::open(path).await.map_err(|e| unreadable(path, e))?;
+                let size_bytes = file.metadata().await.map_err(|e| unreadable(path, e))?.len();
+                (size_bytes, Box::new(file.take(size_bytes)))
+            }
+        };
+        let number = PUTS.fetch_add(1, Ordering::Relaxed);
+        let temporary = format!("{to}.{}-{}-{number}.tmp", crate::hostname(), std::process::id());
+        let (mode, size) = (format!("{mode:o}"), size_bytes.to_string());
+        let args = ["-c", PUT, "sh", to, &mode, &size, &temporary].map(OsString::from);
+        let clock = Clock::still(self.limits.answer);
+        let output = self.exchange(&task, "sh", &args, input, 0, clock).await?;
+        self.succeeded(&output, task)
+    }
+
+    /// Reads a file there, of at most `most_bytes`.
+    pub async fn get(&self, from: &str, most_bytes: usize) -> Result<Vec<u8>, HostError> {
+        let task = format!("read {from}");
+        let args = ["--", from].map(OsString::from);
+        let output = self.exchange(&task, "cat", &args, &b""[..], most_bytes, Clock::still(self.limits.answer)).await?;
+        self.succeeded(&output, task)?;
+        Ok(output.stdout)
+    }
+
+    /// Makes a Unix socket there reachable here. That nothing listens there shows when it is connected to.
+    pub async fn forward(&self, socket: &str) -> Result<Forward, HostError> {
+        let Link::Ssh(ssh) = &self.link else { return Ok(Forward::here(socket)) };
+        // ssh reads these characters in a path as its own.
+        if !socket.starts_with('/') || socket.contains(|c: char| c.is_control() || ":\\%${}[]".contains(c)) {
+            let said = "a socket's path must be absolute and without any of : \\ % $ { } [ ]";
+            return Err(self.error(HostErrorKind::Other, format!("reach {socket}"), said));
+        }
+        let here = ssh.socket_path();
+        ssh.forward(&here, socket).await?;
+        Ok(Forward::to(here, Arc::clone(ssh), socket))
+    }
+
+    /// Closes the connection, unless a clone, a channel or a forward still uses it: then the last of them does.
+    pub async fn close(self) {
+        if let Link::Ssh(ssh) = self.link
+            && let Ok(ssh) = Arc::try_unwrap(ssh)
+        {
+            ssh.close().await;
+        }
+    }
+
+    fn error(&self, kind: HostErrorKind, task: impl Into<String>, said: impl std::fmt::Display) -> HostError {
+        HostError::new(self.name(), kind, task, said)
+    }
+
+    fn succeeded(&self, output: &Output, task: String) -> Result<(), HostError> {
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = if said.trim().is_empty() { output.status.to_string() } else { said.into_owned() };
+        Err(self.error(HostErrorKind::Other, task, said))
+    }
+
+    /// Starts a program whose standard error goes to `log`, or comes here if that is empty.
+    async fn process(&self, program: &str, args: &[OsString], log: &str) -> Result<Process, HostError> {
+        match &self.link {
+            Link::Ssh(ssh) => ssh.start(program, args, log).await,
+            Link::Local => {
+                let stderr = if log.is_empty() { Ok(Stdio::piped()) } else { open_log(Path::new(log)) };
+                let stderr = stderr.map_err(|e| {
+                    self.error(HostErrorKind::Other, format!("start {program}"), format!("cannot write {log}: {e}"))
+                })?;
+                Process::here(OsStr::new(program), args, stderr).map_err(|e| {
+                    let missing = e.kind() == io::ErrorKind::NotFound;
+                    let kind = if missing { HostErrorKind::ProgramMissing } else { HostErrorKind::Other };
+                    self.error(kind, format!("start {program}"), e)
+                })
+            }
+        }
+    }
+
+    /// Runs a program over `input`, as long as the clock allows.
+    async fn exchange(
+        &self,
+        task: &str,
+        program: &str,
+        args: &[OsString],
+        input: impl AsyncRead + Unpin,
+        most_bytes: usize,
+        clock: Clock,
+    ) -> Result<Output, HostError> {
+        let mut process = self.process(program, args, "").await?;
+        let to = process.input.take();
+        let work = async {
+            let reading = process.read_all(most_bytes, || clock.moved());
+            let ((), (stdout, told)) = tokio::try_join!(feed(to, input, &clock), reading)
+                .map_err(|e| self.error(HostErrorKind::Other, task, e))?;
+            match process.ended(told).await {
+                Ended::Exited(status) => Ok((status, stdout)),
+                Ended::Unknown(e) => Err(self.error(e.kind, task, e.detail())),
+            }
+        };
+        let done = tokio::select! {
+            done = work => done,
+            () = clock.runs_out() => Err(self.error(HostErrorKind::TimedOut, task, "")),
+        };
+        match done {
+            Ok((status, stdout)) => Ok(Output { status, stdout, stderr: process.last_words().await }),
+            Err(e) => {
+                process.kill().await;
+                Err(e)
+            }
+        }
+    }
+}
+
+fn open_log(path: &Path) -> io::Result<Stdio> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    Ok(OpenOptions::new().create(true).append(true).open(path)?.into())
+}
+
+/// Writes all of `from` to a program. The error is that of reading: one that stops listening has its own reasons.
+async fn feed(to: Option<ChildStdin>, mut from: impl AsyncRead + Unpin, clock: &Clock) -> io::Result<()> {
+    let Some(mut to) = to else { return Ok(()) };
+    let mut piece = vec![0; 128 << 10];
+    loop {
+        let length = from.read(&mut piece).await?;
+        if length == 0 || to.write_all(&piece[..length]).await.is_err() {
+            return Ok(());
+        }
+        clock.moved();
+    }
+}
+
+/// How long something may take: as a whole, or between two moves.
+struct Clock {
+    limit: Duration,
+    since: Mutex<Instant>,
+    moves_count: bool,
+}
+
+impl Clock {
+    fn whole(limit: Duration) -> Self {
+        Self { limit, since: Mutex::new(Instant::now()), moves_count: false }
+    }
+
+    fn still(limit: Duration) -> Self {
+        Self { moves_count: true, ..Self::whole(limit) }
+    }
+
+    fn moved(&self) {
+        if self.moves_count
+            && let Ok(mut since) = self.since.lock()
+        {
+            *since = Instant::now();
+        }
+    }
+
+    async fn runs_out(&self) {
+        loop {
+            let Ok(since) = self.since.lock().map(|since| *since) else { return };
+            if since.elapsed() >= self.limit {
+                return;
+            }
+            sleep_until(since + self.limit).await;
+        }
+    }
+}
