@@ -24,6 +24,8 @@ pub struct Server {
 pub async fn connect(spec: &HostSpec) -> Result<Server> {
     if spec.is_local() {
         let path = socket::default_socket().context("cannot tell where the server listens")?;
+        // Whoever may put a socket there could answer in the server's place.
+        socket::prepare_folder(&path)?;
         if let Ok(stream) = UnixStream::connect(&path).await {
             return Ok(Server { stream, way: None });
         }
@@ -36,7 +38,8 @@ pub async fn connect(spec: &HostSpec) -> Result<Server> {
     let output = host.run(&program, &["--ensure".into()], b"", PATIENCE).await?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{}: {}", spec.name, said.trim().trim_start_matches("error: "));
+        let said = said.trim().trim_start_matches("error: ");
+        bail!("{}: the server could not start ({}): {said}", spec.name, output.status);
     }
     let told = String::from_utf8_lossy(&output.stdout);
     let old = || format!("{}: {program} is of another version than this {VERSION}; run setup_workers.sh", spec.name);

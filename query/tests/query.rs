@@ -151,17 +151,17 @@ fn an_index_that_is_not_there_is_named_with_what_builds_it() {
 }
 
 #[test]
-fn another_host_is_refused_for_now() {
+fn a_host_that_cannot_be_reached_is_named() {
     let person = Person::new();
-    fs::write(person.path("hosts"), "duc17 ram_gb=62\nduc18 ram_gb=15\n").unwrap();
+    fs::write(person.path("hosts"), "127.0.0.1 ram_gb=62 port=1\n127.0.0.2 ram_gb=15 port=1\n").unwrap();
     for (arguments, host) in [
-        (&["--text", "x", "--index-prefix", "/nas/i"][..], "duc17"),
-        (&["--text", "x", "--index-prefix", "/nas/i", "--worker", "duc18"], "duc18"),
+        (&["--text", "x", "--index-prefix", "/nas/i"][..], "127.0.0.1"),
+        (&["--text", "x", "--index-prefix", "/nas/i", "--worker", "127.0.0.2"], "127.0.0.2"),
     ] {
         let output = person.query(arguments);
         assert_eq!(output.status.code(), Some(1));
-        let wanted = format!("asking over SSH is not available in this version; run query on {host} itself");
-        assert!(text(&output.stderr).contains(&wanted), "{}", text(&output.stderr));
+        let wanted = format!("error: {host}: cannot connect: it refuses the connection");
+        assert!(text(&output.stderr).starts_with(&wanted), "{}", text(&output.stderr));
     }
     assert_eq!(person.query(&["--text", "x", "--index-prefix", "/nas/i", "--worker", "nobody"]).status.code(), Some(1));
 }
@@ -198,7 +198,7 @@ fn matches_go_to_stdout_and_the_summary_to_stderr() {
 fn json_holds_paths_as_they_are_here_and_the_copies() {
     let person = Person::new();
     let asked = stand_in(person.listen(), &["/nas/a\n\"b.jpg", "/nas/gone.jpg"], 0);
-    fs::write(person.path("hosts"), "localhost path_map=/Volumes/photos:/nas\n").unwrap();
+    fs::write(person.path("hosts"), "* path_map=/Volumes/photos:/nas\nlocalhost\n").unwrap();
     let index = person.index();
     let output = person.query(&["--text", "x", "--json", "--index-prefix", &index, "--results-dir", "found"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -263,7 +263,7 @@ fn a_refusal_is_shown_once_in_the_servers_words() {
     });
     let output = person.query(&["--text", "x", "--index-prefix", &person.index()]);
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(text(&output.stderr), "query: the model does not fit; do this\n");
+    assert_eq!(text(&output.stderr), "error: the model does not fit; do this\n");
 }
 
 #[test]
