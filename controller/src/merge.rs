@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use protocol::{Exit, Proof, encode_line};
+use protocol::{Exit, Proof, RunRecord, encode_line};
 use serde::{Deserialize, Serialize};
 
 use crate::job::{Arguments, Job};
@@ -68,6 +68,13 @@ pub fn kept_parts(job: &Job) -> Result<Kept> {
     let Some(run_id) = newest else {
         bail!("no run to merge in {}; run the controller with --image-dir first", runs.display())
     };
+    let record = job.prefix.run(&run_id).record();
+    let text = fs::read(&record).with_context(|| format!("cannot read {}", record.display()))?;
+    let record: RunRecord =
+        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", record.display()))?;
+    if record.proof.is_some() {
+        bail!("there is nothing to merge: run {run_id}, the newest, is in the index already");
+    }
     let path = job.prefix.run(&run_id).parts();
     let text = fs::read_to_string(&path).with_context(|| {
         format!(

@@ -33,7 +33,7 @@ pub fn given_root(given: Option<&str>, canonical: Option<String>) -> Result<Opti
     })
 }
 
-/// The root for a list: given, else the run's or index's, else the image folder that the index stands beside, else
+/// The root for a list: given, else the run's or index's (under the name that it has here), else the image folder that the index stands beside, else
 /// the deepest folder that holds all pictures of the list.
 pub fn root(given: Option<&str>, run: Option<String>, prefix: &IndexPrefix, list: &Path) -> Result<Root> {
     let canonical = match run {
@@ -41,7 +41,13 @@ pub fn root(given: Option<&str>, run: Option<String>, prefix: &IndexPrefix, list
         None => index::read_meta(prefix)?.map(|meta| meta.root),
     };
     if let Some(root) = given_root(given, canonical)? {
-        return Ok(root);
+        // A share that has another name here: the index stands beside the image folder under either name.
+        let beside =
+            prefix.dir().parent().zip(Path::new(root.canonical()).file_name()).map(|(dir, name)| dir.join(name));
+        return Ok(match beside.filter(|beside| beside.is_dir() && !root.here().is_dir()) {
+            Some(beside) => Root::new(beside, root.canonical()),
+            None => root,
+        });
     }
     let mut common: Option<PathBuf> = None;
     for path in paths(list)? {

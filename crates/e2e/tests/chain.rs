@@ -326,6 +326,32 @@ fn every_stage_by_hand_gives_the_same_index() {
 }
 
 #[test]
+fn an_old_partial_index_brings_nothing_back() {
+    let lab = Lab::new();
+    lab.draw("", 20, 1);
+    assert_eq!(lab.index(&[]).code, 0);
+    let rows = lab.rows();
+    fs::remove_file(lab.images().join(&rows[0].0)).unwrap();
+    fs::copy(lab.images().join(&rows[1].0), lab.images().join(&rows[2].0)).unwrap();
+    fs::rename(lab.prefix().join("worker_0.meta.json"), lab.path("kept.json")).unwrap();
+    let files = ["parquet", "faiss"].map(|e| lab.prefix().join(format!("worker_0.{e}")));
+    let kept: Vec<Vec<u8>> = files.iter().map(|f| fs::read(f).unwrap()).collect();
+    assert_eq!(lab.index(&[]).code, 0);
+    let now = lab.rows();
+    assert_eq!(now.len(), 19);
+    // As if the second run had gone to another worker, and the first one's files were still there.
+    fs::rename(lab.path("kept.json"), lab.prefix().join("worker_0.meta.json")).unwrap();
+    files.iter().zip(kept).for_each(|(f, bytes)| fs::write(f, bytes).unwrap());
+    let said = lab.run("merger", ["--index-prefix", lab.prefix().to_str().unwrap()]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("run the controller"), "{said:?}");
+    assert_eq!(lab.rows(), now);
+    let said = lab.index(&["--merge-only"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("nothing to merge"), "{said:?}");
+}
+
+#[test]
 fn a_dry_run_changes_nothing() {
     let lab = Lab::new();
     lab.draw("", 10, 1);

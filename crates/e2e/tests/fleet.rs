@@ -76,7 +76,7 @@ fn three_machines_make_the_index_that_one_makes() {
     let before = rows(&fleet);
     let share = fleet.share(2).display().to_string();
     let rerun = format!(
-        "cd {} && ./worker --image-list worker_2_images.txt --index-prefix {share}/imageindex/worker_2 --worker-id 2 --batch-size 8 --root {share}/images --work-dir .",
+        "cd {} && ./worker --image-list worker_2_images.txt --index-prefix {share}/imageindex/worker_2 --worker-id 2 --batch-size 8 --work-dir .",
         fleet.work(2).display()
     );
     let said = fleet.ssh(2, &rerun);

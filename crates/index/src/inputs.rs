@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use protocol::{Failure, IndexMeta, ModelIdentity, RunRecord, WorkerMeta};
+use protocol::{Failure, IndexMeta, IndexPrefix, ModelIdentity, RunRecord, WorkerMeta};
 use serde::{Deserialize, Serialize};
 
 use crate::IndexError;
@@ -70,10 +70,31 @@ pub(crate) fn collect(
             let mut inputs = partials::collect(request.prefix, request.run, *num_workers)?;
             // A fresh index by hand is made of partials only.
             if !request.fresh {
+                still_fit(request.prefix, &inputs, current)?;
                 other_parts(request, &BTreeSet::new(), &mut inputs)?;
             }
             Ok(inputs)
         }
+    }
+}
+
+/// Refuses partial indexes of a run that the index has taken in before a later run changed it: they would bring back
+/// pictures that are gone, and vectors of pictures as they once were.
+fn still_fit(prefix: &IndexPrefix, inputs: &Inputs, current: Option<&IndexMeta>) -> Result<(), IndexError> {
+    let merged = inputs.record.as_ref().is_some_and(|record| record.proof.is_some());
+    match current {
+        Some(current) if merged && current.run_id != inputs.run_id => Err(IndexError::Partial {
+            what: format!(
+                "the partial indexes in {} are of run {}, which the index took in before run {} changed it",
+                prefix.dir().display(),
+                inputs.run_id,
+                current.run_id
+            ),
+            remedy: "run the controller, which embeds what is missing; or first run again the worker that you want to \
+                     merge"
+                .into(),
+        }),
+        _ => Ok(()),
     }
 }
 
