@@ -254,3 +254,69 @@ impl Lab {
         self.rows().into_iter().map(|(path, _)| path).collect()
     }
 }
+
+/// What file names and questions may hold: each would do harm, or be lost, if a shell or a format ever read it.
+pub const HOSTILE: [&str; 37] = [
+    "with space",
+    " leading",
+    "'single'",
+    "\"double\"",
+    "$(touch pwned)",
+    "`touch pwned`",
+    "-rf",
+    "--model=x",
+    "new\nline",
+    "tab\there",
+    "semi;colon",
+    "pipe|amp&",
+    "%s%n",
+    "back\\slash",
+    "café 日本 🚗",
+    "star*?[a]",
+    "a:b",
+    "#hash",
+    "~",
+    "!bang",
+    "$HOME",
+    "${x}",
+    "{a,b}",
+    "<in>out",
+    "(paren)",
+    "trailing ",
+    "\u{202e}rtl",
+    "e\u{301}",
+    "a'b\"c`d",
+    "\\n",
+    "$'x'",
+    "&& touch pwned",
+    "|| touch pwned",
+    "; touch pwned;",
+    "\n touch pwned \n",
+    "''",
+    "\"\"",
+];
+
+impl Lab {
+    /// Draws one picture and copies it under every [`HOSTILE`] name and one of 255 bytes; the names, sorted.
+    pub fn draw_hostile(&self) -> Vec<String> {
+        self.draw("", 1, 7);
+        let drawn = fs::read_dir(self.images()).expect("it was drawn").flatten().next().expect("it was drawn").path();
+        let extension = drawn.extension().unwrap_or_default().to_string_lossy().into_owned();
+        let longest = "x".repeat(254 - extension.len());
+        let stems = HOSTILE.iter().map(|s| (*s).to_owned()).chain([longest]);
+        let mut names: Vec<String> = stems.map(|stem| format!("{stem}.{extension}")).collect();
+        for name in &names {
+            fs::copy(&drawn, self.images().join(name)).expect("the file system takes any name");
+        }
+        names.push(drawn.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        names.sort();
+        names
+    }
+
+    /// Whether a shell has run what a name or a question says, in any folder where it could have been.
+    pub fn pwned(&self) -> bool {
+        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+        let places = ["", "images", "home", "work", "work0", "m0/home"].map(|below| self.path(below));
+        places.into_iter().chain([home]).any(|folder| folder.join("pwned").exists())
+    }
+}

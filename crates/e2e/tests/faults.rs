@@ -38,7 +38,7 @@ fn same(lab: &Lab, rows: &[(String, Vec<f32>)]) {
 
 #[test]
 fn a_killed_controller_loses_no_finished_work() {
-    let (lab, rows) = undisturbed(400);
+    let (lab, rows) = undisturbed(800);
     let mut controller = lab.controller(&["--chunk-images", "10", "--batch-size", "1"]);
     let mut child = controller.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     wait_for("some parts", || parts(&lab).len() >= 5);
@@ -50,10 +50,10 @@ fn a_killed_controller_loses_no_finished_work() {
         log.contains("the controller closed the connection")
     });
     let finished = parts(&lab).len() as u64 * 10;
-    assert!((50..400).contains(&finished), "{finished}");
+    assert!((50..800).contains(&finished), "{finished}");
     let said = lab.index(&["--chunk-images", "10"]);
     assert_eq!(said.code, 0, "{said:?}");
-    let want = format!("Scanned 400 = embedded {} + failed 0 + already indexed {finished}", 400 - finished);
+    let want = format!("Scanned 800 = embedded {} + failed 0 + already indexed {finished}", 800 - finished);
     assert!(said.out.contains(&want), "{want:?} is not in {said:?}");
     same(&lab, &rows);
     assert!(parts(&lab).is_empty(), "merged parts are removed");
@@ -61,7 +61,7 @@ fn a_killed_controller_loses_no_finished_work() {
 
 #[test]
 fn an_interrupted_run_stops_its_workers_and_goes_on_later() {
-    let (lab, rows) = undisturbed(400);
+    let (lab, rows) = undisturbed(800);
     let mut controller = lab.controller(&["--chunk-images", "10", "--batch-size", "1"]);
     let child = controller.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     wait_for("some parts", || parts(&lab).len() >= 5);
@@ -78,7 +78,7 @@ fn an_interrupted_run_stops_its_workers_and_goes_on_later() {
 
 #[test]
 fn a_killed_worker_is_reported_and_loses_no_finished_work() {
-    let (lab, rows) = undisturbed(400);
+    let (lab, rows) = undisturbed(800);
     let mut controller = lab.controller(&["--chunk-images", "10", "--batch-size", "1"]);
     let child = controller.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     wait_for("some parts", || parts(&lab).len() >= 5);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use e2e::{Fleet, Lab, finish, run_python, wait_for};
+use e2e::{Fleet, HOSTILE, Lab, finish, run_python, wait_for};
 
 fn cosine(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
@@ -138,7 +138,7 @@ fn a_machine_that_is_away_or_strange_is_named_and_the_others_finish_the_work() {
 #[test]
 fn a_machine_that_is_lost_on_the_way_is_named_and_the_others_finish_the_work() {
     let mut fleet = ready(&[1.0, 1.0]);
-    fleet.lab.draw("", 400, 4);
+    fleet.lab.draw("", 800, 4);
     let expected = alone(&fleet);
     let child = fleet
         .lab
@@ -160,71 +160,13 @@ fn a_machine_that_is_lost_on_the_way_is_named_and_the_others_finish_the_work() {
 fn hostile_names_and_questions_pass_through_ssh_untouched() {
     let fleet = ready(&[1.0]);
     let lab = &fleet.lab;
-    lab.draw("", 1, 7);
-    let source = fs::read_dir(lab.images()).unwrap().next().unwrap().unwrap().path();
-    let extension = source.extension().unwrap().to_str().unwrap().to_owned();
-    let mut stems: Vec<String> = [
-        "with space",
-        "'single'",
-        "\"double\"",
-        "$(touch pwned)",
-        "`touch pwned`",
-        "-rf",
-        "--model=x",
-        "new\nline",
-        "tab\there",
-        "semi;colon",
-        "pipe|amp&",
-        "%s%n",
-        "back\\slash",
-        "café 日本 🚗",
-        "star*?[a]",
-        "a:b",
-        "#hash",
-        "~",
-        "!bang",
-        "$HOME",
-        "${x}",
-        "{a,b}",
-        "<in>out",
-        "(paren)",
-        "trailing ",
-        "\u{202e}rtl",
-        "e\u{301}",
-        "a'b\"c`d",
-        "\\n",
-        "$'x'",
-        "&& touch pwned",
-        "|| touch pwned",
-        "; touch pwned;",
-        "\n touch pwned \n",
-        "''",
-        "\"\"",
-    ]
-    .iter()
-    .map(|s| (*s).to_owned())
-    .collect();
-    stems.push("x".repeat(240));
-    for stem in &stems {
-        fs::copy(&source, lab.images().join(format!("{stem}.{extension}"))).unwrap();
-    }
+    let names = lab.draw_hostile();
     let said = lab.index(&[]);
     assert_eq!(said.code, 0, "{said:?}");
-    let rows = rows(&fleet);
-    for stem in &stems {
-        assert!(rows.contains_key(&format!("{stem}.{extension}")), "{stem:?}");
+    assert_eq!(rows(&fleet).into_keys().collect::<Vec<_>>(), names);
+    for question in HOSTILE {
+        let said = lab.query(&["--worker", "h0", "--no-copy-results", "--top-k", "1", &format!("--text=a {question}")]);
+        assert_eq!(said.code, 0, "{question:?}: {said:?}");
     }
-    for stem in &stems {
-        let said = lab.query(&["--worker", "h0", "--no-copy-results", "--top-k", "1", &format!("--text={stem}.")]);
-        assert_eq!(said.code, 0, "{stem:?}: {said:?}");
-    }
-    let places = [
-        lab.path(""),
-        lab.images(),
-        fleet.work(0),
-        lab.path("home"),
-        lab.path("m0/home"),
-        std::path::PathBuf::from(std::env::var_os("HOME").unwrap()),
-    ];
-    assert!(!places.iter().any(|d| d.join("pwned").exists()), "a shell has run a name or a question");
+    assert!(!lab.pwned(), "a shell has run a name or a question");
 }
