@@ -189,6 +189,35 @@ fn one_bad_picture_is_a_named_failure_and_stops_nothing() {
 }
 
 #[test]
+fn every_scanned_picture_is_embedded_or_failed_or_skipped() {
+    let lab = Lab::new();
+    lab.draw("a", 12, 1);
+    assert_eq!(lab.index(&[]).code, 0);
+    lab.draw("b", 9, 2);
+    fs::write(lab.images().join("b/bad.jpg"), b"no picture").unwrap();
+    fs::write(lab.images().join(OsStr::from_bytes(b"b/\xff.jpg")), b"x").unwrap();
+    let said = lab.index(&[]);
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.out.contains("Scanned 23 = embedded 9 + failed 2 + already indexed 12"), "{said:?}");
+    // The same numbers from the files alone: the run's record, the index, the ledger.
+    let run = lab.meta()["run_id"].as_str().unwrap().to_owned();
+    let record = fs::read(lab.prefix().join("runs").join(run).join("run.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    let proof = ["scanned", "embedded", "failed", "skipped"].map(|what| record["proof"][what].as_u64().unwrap());
+    assert_eq!(proof, [23, 9, 2, 12]);
+    assert_eq!(lab.paths().len(), 21);
+    let ledger = fs::read_to_string(lab.prefix().join("failures.jsonl")).unwrap();
+    for line in ledger.lines() {
+        let failure: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(
+            ["path", "kind", "detail", "host"].iter().all(|f| failure[f].as_str().is_some_and(|t| !t.is_empty())),
+            "{line}"
+        );
+    }
+    assert_eq!(ledger.lines().count(), 2);
+}
+
+#[test]
 fn python_opens_every_file_and_finds_the_same() {
     let lab = Lab::new();
     lab.draw("a", 40, 3);
