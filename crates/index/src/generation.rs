@@ -73,9 +73,16 @@ impl Published {
     /// Writes `P.meta.json`: from here on readers see this generation.
     pub(crate) fn switch(mut self, prefix: &IndexPrefix, meta: &IndexMeta) -> Result<(), IndexError> {
         let done = atomic::write_json(&prefix.meta(), meta);
-        let switched = crate::read_meta(prefix).is_ok_and(|now| now.as_ref() == Some(meta));
-        // Also if only syncing the folder failed: the new metadata is in place, its files must stay.
-        if switched && let Some(folder) = self.0.take() {
+        // The folder goes only if the old metadata is seen to stand. Where that is not certain, as when syncing failed
+        // after the rename, it stays: files that nothing refers to are cleaned up later, files that are missing are not
+        // to be had again.
+        let old_stands = || match crate::read_meta(prefix) {
+            Ok(now) => now.is_none_or(|now| now.generation != meta.generation),
+            Err(_) => false,
+        };
+        if (done.is_ok() || !old_stands())
+            && let Some(folder) = self.0.take()
+        {
             folder.keep();
         }
         done
@@ -127,4 +134,65 @@ fn same_file(a: &Path, b: &Path) -> Result<bool, IndexError> {
     let (Ok(here), Ok(there)) = (fs::metadata(a), fs::metadata(b)) else { return Ok(false) };
     let linked = here.ino() == there.ino() && here.dev() == there.dev();
     Ok(linked || (here.len() == there.len() && hash_file(a)? == hash_file(b)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_that_was_switched_to_keeps_its_files_whatever_the_metadata_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let prefix = IndexPrefix::new(dir.path().join("imageindex"));
+        let model = protocol::ModelIdentity {
+            model_name: "m".into(),
+            fingerprint: "f".into(),
+            embedding_dim: 2,
+            precision: "fp32".into(),
+            provider: "cpu".into(),
+            deviation: None,
+        };
+        for generation in 1..400u64 {
+            let target = prefix.generation(generation);
+            fs::create_dir_all(&target).unwrap();
+            let meta = IndexMeta {
+                format_version: protocol::FORMAT_VERSION,
+                software_version: String::new(),
+                generation,
+                created: String::new(),
+                run_id: String::new(),
+                root: String::new(),
+                model: model.clone(),
+                num_images: 0,
+                num_failed: 0,
+                num_workers: 0,
+                // Reading such a number back from JSON may give its neighbour.
+                processing_time_seconds: (generation as f64).sqrt() / 7.0 + 1e-9 / generation as f64,
+                worker_metadata: Vec::new(),
+                segments: Vec::new(),
+            };
+            Published(Some(Temp::guard(target.clone()))).switch(&prefix, &meta).unwrap();
+            assert!(target.is_dir(), "generation {generation} is in use, but its files are gone");
+        }
+    }
+
+    #[test]
+    fn a_switch_whose_outcome_cannot_be_seen_removes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let prefix = IndexPrefix::new(dir.path().join("imageindex"));
+        let target = prefix.generation(1);
+        fs::create_dir_all(&target).unwrap();
+        // A folder in the metadata's place cannot be replaced by a file, and cannot be read as one.
+        fs::create_dir_all(prefix.meta().join("x")).unwrap();
+        let published = Published(Some(Temp::guard(target.clone())));
+        let meta: IndexMeta = serde_json::from_value(serde_json::json!({
+            "format_version": 1, "software_version": "", "generation": 1, "created": "", "run_id": "", "root": "",
+            "model_name": "m", "fingerprint": "f", "embedding_dim": 2, "precision": "fp32", "provider": "cpu",
+            "num_images": 0, "num_failed": 0, "num_workers": 0, "processing_time_seconds": 0.0, "worker_metadata": [],
+            "segments": []
+        }))
+        .unwrap();
+        assert!(published.switch(&prefix, &meta).is_err());
+        assert!(target.is_dir(), "what stands cannot be seen, so nothing is removed");
+    }
 }
