@@ -62,10 +62,7 @@ pub async fn keep_parts(job: &Job, site: &Site, run_id: &str, parts: &[PartLine]
 /// The parts that the newest run left.
 pub fn kept_parts(job: &Job) -> Result<Kept> {
     let runs = job.prefix.runs();
-    let names = fs::read_dir(&runs).with_context(|| format!("no run to merge in {}", runs.display()))?.flatten();
-    let newest =
-        names.filter(|e| e.path().join("run.json").is_file()).filter_map(|e| e.file_name().into_string().ok()).max();
-    let Some(run_id) = newest else {
+    let Some(run_id) = job.prefix.newest_run() else {
         bail!("no run to merge in {}; run the controller with --image-dir first", runs.display())
     };
     let record = job.prefix.run(&run_id).record();

@@ -8,9 +8,6 @@ use anyhow::{Context, Result, bail};
 use fleet::{Content, Host, HostSpec};
 use protocol::VERSION;
 
-/// Where lists, logs and programs go on a machine whose line names no work_dir: below the home folder.
-const WORK_DIR: &str = ".local/state/imagefleet";
-
 /// A small question to a machine must be answered within this.
 pub const SHORT: Duration = Duration::from_secs(60);
 
@@ -30,25 +27,17 @@ impl Site {
     /// A path of this machine as the site sees it.
     pub fn path(&self, here: &Path) -> Result<String> {
         let text = here.to_str().with_context(|| format!("the path {} is not UTF-8", here.display()))?;
-        Ok(if self.spec.is_local() { text.to_owned() } else { self.spec.path_map.to_remote(text) })
+        Ok(self.spec.path_there(text))
     }
 
     /// A place in the site's work folder.
     pub fn work(&self, below: &str) -> String {
-        let dir = match (&self.spec.work_dir, self.spec.is_local()) {
-            (Some(dir), _) => dir.clone(),
-            (None, true) => fleet::state::state_dir().to_string_lossy().into_owned(),
-            (None, false) => WORK_DIR.to_owned(),
-        };
-        if below.is_empty() { dir } else { format!("{dir}/{below}") }
+        self.spec.work(below)
     }
 
     /// A program of the set, as the site starts it: beside this one here, from the current bundle there.
     pub fn program(&self, name: &str) -> Result<String> {
-        if self.spec.is_local() {
-            return Ok(fleet::program(name)?.to_string_lossy().into_owned());
-        }
-        Ok(self.work(&format!("current/bin/{name}")))
+        Ok(self.spec.program(name)?)
     }
 
     /// Refuses a site whose programs are not of this version.

@@ -46,7 +46,7 @@ pub async fn ask(
     question: &SearchRequest,
 ) -> Result<Answer> {
     let here = prefix.dir().to_str().context("the index's path is not UTF-8")?;
-    let index_prefix = if host.is_local() { here.to_owned() } else { host.path_map.to_remote(here) };
+    let index_prefix = host.path_there(here);
     let open = OpenIndex { index_prefix, model };
     match ask_once(host, &open, question).await? {
         Err(AskError::Broken(_)) => Ok(ask_once(host, &open, question).await??),

@@ -10,9 +10,6 @@ use tokio::net::UnixStream;
 /// A server listens within milliseconds; what takes longer is a machine in trouble.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Where programs are on a machine whose line in hosts names no work_dir: below the home folder.
-const WORK_DIR: &str = ".local/state/imagefleet";
-
 /// A server, and what keeps the way to it open.
 pub struct Server {
     pub stream: UnixStream,
@@ -30,10 +27,7 @@ pub async fn connect(spec: &HostSpec) -> Result<Server> {
             return Ok(Server { stream, way: None });
         }
     }
-    let program = match (&spec.work_dir, spec.is_local()) {
-        (_, true) => fleet::program("server")?.to_string_lossy().into_owned(),
-        (work_dir, false) => format!("{}/current/bin/server", work_dir.as_deref().unwrap_or(WORK_DIR)),
-    };
+    let program = spec.program("server")?;
     let host = Host::connect(spec).await?;
     let output = host.run(&program, &["--ensure".into()], b"", PATIENCE).await?;
     if !output.status.success() {

@@ -160,27 +160,17 @@ impl Paths<'_> {
     /// A path of the index as it is here.
     fn here(&self, canonical: &str) -> String {
         let mapped = self.shared.to_local(canonical);
-        if mapped == canonical { self.back(canonical) } else { mapped }
-    }
-
-    /// A path here as the asked host sees it.
-    fn there(&self, here: &str) -> String {
-        if self.host.is_local() { here.to_owned() } else { self.host.path_map.to_remote(here) }
-    }
-
-    /// A path of the asked host as it is here.
-    fn back(&self, there: &str) -> String {
-        if self.host.is_local() { there.to_owned() } else { self.host.path_map.to_local(there) }
+        if mapped == canonical { self.host.path_here(canonical) } else { mapped }
     }
 }
 
 /// Has the found pictures copied, fills in where to, and says what became of it.
 async fn copy(answer: &mut Answer, rows: &mut [Row], paths: &Paths<'_>, folder: &Path) -> Result<String> {
-    let root_there = paths.there(&paths.here(&answer.opened.root));
+    let root_there = paths.host.path_there(&paths.here(&answer.opened.root));
     let target = folder.to_str().context("the results folder's name is not UTF-8; give another with --results-dir")?;
     let request = CopyRequest {
         paths: answer.response.matches.iter().map(|m| m.path.clone()).collect(),
-        folder: paths.there(target),
+        folder: paths.host.path_there(target),
         stamp: chrono::Local::now().format("%Y%m%d_%H%M%S").to_string(),
         root_here: (root_there != answer.opened.root).then_some(root_there),
     };
@@ -189,7 +179,7 @@ async fn copy(answer: &mut Answer, rows: &mut [Row], paths: &Paths<'_>, folder: 
     let mut failures = Vec::new();
     for (row, copied) in rows.iter_mut().zip(copies) {
         match copied {
-            Copied::To(path) => row.copy = Some(paths.back(&path)),
+            Copied::To(path) => row.copy = Some(paths.host.path_here(&path)),
             Copied::Failed(reason) => failures.push(format!("query: rank {} was not copied: {reason}", row.rank)),
         }
     }

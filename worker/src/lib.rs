@@ -205,19 +205,12 @@ fn run_encode(args: Encode, work_dir: &Path, report: &Arc<Report>) -> Result<Exi
 
 /// The record of the run named, or of the index's newest run if there is one.
 fn run_record(prefix: &IndexPrefix, run_id: Option<&str>) -> Result<Option<RunRecord>> {
-    let Some(run_id) = run_id.map(str::to_owned).or_else(|| newest_run(prefix)) else { return Ok(None) };
+    let Some(run_id) = run_id.map(str::to_owned).or_else(|| prefix.newest_run()) else { return Ok(None) };
     let path = prefix.run(&run_id).record();
     let text = std::fs::read(&path).with_context(|| format!("cannot read the run's record {}", path.display()))?;
     let record =
         serde_json::from_slice(&text).with_context(|| format!("the run's record {} is damaged", path.display()))?;
     Ok(Some(record))
-}
-
-/// The newest run whose scan was finished. Run names begin with their time.
-fn newest_run(prefix: &IndexPrefix) -> Option<String> {
-    let runs = std::fs::read_dir(prefix.runs()).ok()?.flatten();
-    let finished = runs.filter(|e| e.path().join("run.json").is_file());
-    finished.filter_map(|e| e.file_name().into_string().ok()).max()
 }
 
 /// The model: as asked for, else the run's, else the index's, else the default.

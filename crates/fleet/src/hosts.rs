@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::{PathMap, state};
+use crate::{NoProgram, PathMap, state};
+
+/// Where lists, logs and programs are on a host whose line names no work_dir: below the home folder.
+const WORK_DIR: &str = ".local/state/imagefleet";
 
 /// One machine, with the defaults of the `*` line filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +59,36 @@ impl HostSpec {
     /// Whether programs run on it directly, without ssh.
     pub fn is_local(&self) -> bool {
         self.name == "localhost"
+    }
+}
+
+impl HostSpec {
+    /// A path of this machine as the host sees it.
+    pub fn path_there(&self, here: &str) -> String {
+        if self.is_local() { here.to_owned() } else { self.path_map.to_remote(here) }
+    }
+
+    /// A path of the host as this machine sees it.
+    pub fn path_here(&self, there: &str) -> String {
+        if self.is_local() { there.to_owned() } else { self.path_map.to_local(there) }
+    }
+
+    /// A place in the host's work folder, or the folder itself if `below` is empty.
+    pub fn work(&self, below: &str) -> String {
+        let dir = match (&self.work_dir, self.is_local()) {
+            (Some(dir), _) => dir.clone(),
+            (None, true) => state::state_dir().to_string_lossy().into_owned(),
+            (None, false) => WORK_DIR.to_owned(),
+        };
+        if below.is_empty() { dir } else { format!("{dir}/{below}") }
+    }
+
+    /// A program of the set, as the host starts it: beside this one here, from the current bundle there.
+    pub fn program(&self, name: &str) -> Result<String, NoProgram> {
+        if self.is_local() {
+            return Ok(crate::program(name)?.to_string_lossy().into_owned());
+        }
+        Ok(self.work(&format!("current/bin/{name}")))
     }
 }
 

@@ -67,6 +67,13 @@ impl IndexPrefix {
         RunDir(self.runs().join(run_id))
     }
 
+    /// The newest run whose scan was finished, if there is one. Run names begin with their time.
+    pub fn newest_run(&self) -> Option<String> {
+        let runs = std::fs::read_dir(self.runs()).ok()?.flatten();
+        let finished = runs.filter(|e| RunDir(e.path()).record().is_file());
+        finished.filter_map(|e| e.file_name().into_string().ok()).max()
+    }
+
     /// `P/worker_N`, the prefix of a worker's partial index.
     pub fn worker(&self, worker_id: u32) -> WorkerPrefix {
         WorkerPrefix(self.0.join(format!("worker_{worker_id}")))
