@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building and testing need, says what, and changes nothing that is already there.
-#   scripts/setup.sh build    compiler tools, BLAS, ONNX Runtime           (make demo, make build)
-#   scripts/setup.sh test     also sshd, shellcheck, Python's polars and faiss, cargo-deny   (make test, make lint)
+#   scripts/setup.sh build    compiler tools, ONNX Runtime, libheif  (make demo, make build)
+#   scripts/setup.sh test     also sshd, sshfs, shellcheck, strace, an emulator of old processors, a BLAS for faiss, Python's polars and
+#                             faiss, cargo-deny                      (make test, make lint)
 # Written for bash 3.2, which is what macOS has.
 set -euo pipefail
 
@@ -23,6 +24,8 @@ need() {
 has() { command -v "$1"; }
 library() { ldconfig -p | grep -q "$1"; }
 compiles() { printf 'int main(){return 0;}' | cc -x c - -o /dev/null "$@"; }
+installed() { dpkg -s "$1" | grep -q "^Status:.* installed$"; }
+may_install() { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
 venv_works() { python3 -c 'import ensurepip, venv'; }
 
 debian() {
@@ -31,21 +34,31 @@ debian() {
   need cmake has cmake
   need nasm has nasm
   need pkg-config has pkg-config
-  need libopenblas-dev compiles -lblas -llapack
   need python3 has python3
   need python3-venv venv_works
+  # For HEIC and AVIF, which are named as failed without it. Newer releases have its codecs in packages of their own.
+  if may_install; then
+    for package in libheif1 libheif-plugin-libde265 libheif-plugin-aomdec; do
+      if apt-cache show "$package" >/dev/null 2>&1; then need "$package" installed "$package"; fi
+    done
+  fi
   if [ "$level" = test ]; then
+    need libopenblas-dev compiles -lblas -llapack
+    need qemu-user has qemu-x86_64
     need openssh-server test -x /usr/sbin/sshd
     need openssh-client has ssh
     need shellcheck has shellcheck
-    need util-linux has setsid
+    need util-linux has nsenter
+    need iproute2 has ip
     need procps has pgrep
+    need strace has strace
+    need sshfs has sshfs
   fi
   [ ${#missing[@]} -gt 0 ] || return 0
   local sudo=
   if [ "$(id -u)" != 0 ]; then
     sudo='sudo'
-    if ! sudo -n true 2>/dev/null; then
+    if ! may_install; then
       say "these packages are missing, and installing them needs root:"
       say "    sudo apt-get install ${missing[*]}"
       exit 1
@@ -60,10 +73,11 @@ macos() {
   need cmake has cmake
   need nasm has nasm
   need pkg-config has pkg-config
-  need openblas test -d "$(brew --prefix openblas 2>/dev/null || echo /nowhere)"
-  need gcc test -d "$(brew --prefix gcc 2>/dev/null || echo /nowhere)"
+  need libheif test -d "$(brew --prefix libheif 2>/dev/null || echo /nowhere)"
   need python3 has python3
   if [ "$level" = test ]; then
+    need openblas test -d "$(brew --prefix openblas 2>/dev/null || echo /nowhere)"
+    need gcc test -d "$(brew --prefix gcc 2>/dev/null || echo /nowhere)"
     need shellcheck has shellcheck
   fi
   [ ${#missing[@]} -gt 0 ] || return 0
@@ -85,6 +99,11 @@ rust() {
   if [ "$level" = test ] && ! cargo deny --version >/dev/null 2>&1; then
     say "installing cargo-deny (licences and duplicate crates; some minutes)"
     cargo install --quiet --locked cargo-deny >&2
+  fi
+  # Building fetches what this system needs; licences and the graph are checked for all systems, without a network.
+  if [ "$level" = test ] && ! cargo metadata --locked --offline --format-version 1 >/dev/null 2>&1; then
+    say "fetching the sources of all dependencies"
+    cargo fetch --quiet --locked >&2
   fi
 }
 
@@ -158,7 +177,7 @@ python_packages() {
 
 case "$(uname -s)" in
   Darwin) macos ;;
-  Linux) if has apt-get >/dev/null; then debian; else say "no apt-get here: install cmake, nasm, a BLAS, a C++ compiler and Python 3 yourself"; fi ;;
+  Linux) if has apt-get >/dev/null; then debian; else say "no apt-get here: install cmake, nasm, a C++ compiler and Python 3 yourself (for tests: a BLAS, qemu-user)"; fi ;;
   *) say "this system is not known; trying anyway" ;;
 esac
 rust

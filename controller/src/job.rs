@@ -1,20 +1,23 @@
 //! A controller's command line, checked and resolved: what is done where.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
-use fleet::{HostSpec, Hosts, PathMap, state};
-use protocol::{IndexPrefix, RunLock};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use fleet::{HostSpec, Hosts, PathMap};
+use protocol::{Beating, IndexPrefix, RunLock};
 
 use crate::Args;
-use crate::site::{SHORT, Site};
+use crate::args::absolute;
+use crate::share::Share;
+use crate::site::Site;
 
-/// How often the lock's heartbeat is written.
-const BEAT: Duration = Duration::from_secs(10);
+/// The share is far from a machine if it takes so many times, and so many milliseconds, longer there than elsewhere.
+const FAR_TIMES: f64 = 2.0;
+const FAR_MS: f64 = 10.0;
 
 /// What one controller does.
 pub struct Job {
@@ -25,6 +28,8 @@ pub struct Job {
     pub image_dir: PathBuf,
     pub prefix: IndexPrefix,
     pub run_id: String,
+    /// What the machines must see: of the index only once this controller owns it.
+    share: Arc<Share>,
 }
 
 impl Job {
@@ -33,61 +38,47 @@ impl Job {
         if let Some(sum) = scaled_from {
             eprintln!("Weights sum to {sum:.3}, not 1; they are scaled.");
         }
-        let absolute = |path: &Path| std::path::absolute(path).with_context(|| format!("bad path {}", path.display()));
-        let image_dir = args.image_dir.as_deref().map(absolute).transpose()?;
+        if let Some(name) = args.merge_on.as_deref().filter(|n| *n != "here" && hosts.iter().all(|h| h.name != *n)) {
+            let names: Vec<&str> = hosts.iter().map(|h| h.name.as_str()).collect();
+            bail!("--merge-on {name}: no such machine; it can be here, {}", names.join(", "));
+        }
+        let image_dir = args.images()?;
         if let Some(dir) = &image_dir {
             ensure!(dir.is_dir(), "the image folder {} is not there; is the share mounted?", dir.display());
         }
-        let prefix = match (&args.index_prefix, &image_dir) {
-            (Some(prefix), _) => IndexPrefix::new(absolute(prefix)?),
-            (None, Some(dir)) => IndexPrefix::beside(dir),
-            (None, None) => {
-                let which = "which index? Say --index-prefix P, or --image-dir DIR for the index beside it";
-                IndexPrefix::new(state::last_index().context(which)?)
-            }
-        };
+        let prefix = args.index()?;
         let mut args = args;
         args.image_list = args.image_list.as_deref().map(absolute).transpose()?;
-        // A model that is a folder must mean the same folder in every program that is started.
-        if let Some(folder) = args.model.as_deref().map(Path::new).filter(|m| m.is_dir()) {
-            args.model = Some(absolute(folder)?.to_string_lossy().into_owned());
-        }
         let now = chrono::Local::now();
         let run_id = format!("{}-{:05}", now.format("%Y%m%d-%H%M%S"), std::process::id() % 100_000);
-        Ok(Self { args, hosts, shared, image_dir: image_dir.unwrap_or_default(), prefix, run_id })
+        let share = Arc::new(Share::new(image_dir.clone(), None)?);
+        Ok(Self { args, hosts, shared, image_dir: image_dir.unwrap_or_default(), prefix, run_id, share })
     }
 
-    /// Makes this controller the owner of the index until the guard is dropped.
-    pub fn lock(&self) -> Result<LockGuard> {
+    /// Makes this controller the owner of the index until what it gives is dropped.
+    pub fn lock(&mut self) -> Result<Beating> {
         let dir = self.prefix.dir();
         fs::create_dir_all(dir).with_context(|| format!("cannot make the index folder {}", dir.display()))?;
-        let lock = Arc::new(Mutex::new(RunLock::take(&self.prefix.lock(), "controller", &fleet::hostname())?));
-        let beating = Arc::downgrade(&lock);
-        tokio::spawn(async move {
-            let mut clock = tokio::time::interval(BEAT);
-            loop {
-                clock.tick().await;
-                let Some(lock) = beating.upgrade() else { return };
-                // A share that is away for a moment takes the next beat; other controllers wait for six of them.
-                let _ = lock.lock().map(|mut lock| lock.beat());
-            }
-        });
-        Ok(LockGuard { _lock: lock })
+        let lock = RunLock::take(&self.prefix.lock(), "controller", &fleet::hostname())?.beating();
+        self.share = Arc::new(Share::new(self.share.image_dir.clone(), Some(self.prefix.clone()))?);
+        Ok(lock)
     }
 
-    /// Connects to all machines at once and looks whether they have our programs. One that cannot be used is `Err`
-    /// with the reason; that none can be used is an error.
+    /// What every machine must see.
+    pub fn share(&self) -> Arc<Share> {
+        self.share.clone()
+    }
+
+    /// Connects to all machines at once and looks whether they have our programs and see the share. One that cannot be
+    /// used is `Err` with the reason; that none can be used is an error.
     pub async fn connect(&self) -> Result<Vec<Result<Site, String>>> {
         let connecting: Vec<_> = self
             .hosts
             .iter()
             .cloned()
             .map(|spec| {
-                tokio::spawn(async move {
-                    let site = Site::connect(&spec).await?;
-                    site.has_our_version().await?;
-                    anyhow::Ok(site)
-                })
+                let share = self.share.clone();
+                tokio::spawn(async move { Site::ready(&spec, &share).await })
             })
             .collect();
         let mut sites = Vec::new();
@@ -109,21 +100,40 @@ impl Job {
         Ok(sites)
     }
 
-    /// The machine that scans and merges, of those that answer now: this one if it is in the hosts file, else the one
-    /// that answers queries, else the one with the most memory.
+    /// The machine that scans and merges, of those that answer now: one to which the share is near; of several, this one
+    /// if it is in the hosts file, else the one that answers queries, else the one with the most memory.
     pub async fn nearest<'a>(&self, sites: &'a [Result<Site, String>]) -> Result<&'a Site> {
         let mut usable: Vec<&Site> = sites.iter().flatten().collect();
         let memory = |s: &Site| s.spec.ram_gb.unwrap_or(0.0);
+        let least_ms = usable.iter().map(|s| s.share_ms).fold(f64::INFINITY, f64::min);
+        // The scanning machine may name the root of the index: then its choice must not depend on the weather.
+        let names: BTreeSet<_> = usable.iter().flat_map(|s| self.canonical(s)).collect();
+        let far = |s: &Site| names.len() == 1 && s.share_ms > FAR_TIMES * least_ms + FAR_MS;
         usable.sort_by(|a, b| memory(b).total_cmp(&memory(a)));
-        usable.sort_by_key(|s| (!s.spec.is_local(), !s.spec.query));
+        usable.sort_by_key(|s| (far(s), !s.spec.is_local(), !s.spec.query));
         let mut errors = String::new();
         for site in usable {
-            match site.host.run("true", &[], b"", SHORT).await {
+            match site.is_ready(&self.share).await {
                 Ok(_) => return Ok(site),
-                Err(e) => errors += &format!("\n  {e}"),
+                Err(e) => errors += &format!("\n  {}: {e:#}", site.spec.name),
             }
         }
-        bail!("no host answers any more:{errors}")
+        bail!("no host can be used any more:{errors}")
+    }
+
+    /// The machine that merges: the one that was asked for, which must be usable, else `near`, the nearest.
+    pub async fn merging(&self, sites: &[Result<Site, String>], near: &Site) -> Result<Site> {
+        match self.args.merge_on.as_deref() {
+            None => Ok(near.clone()),
+            Some("here") => Site::connect(&HostSpec::bare("localhost")).await,
+            Some(name) => {
+                let mut found = self.hosts.iter().zip(sites).filter(|(host, _)| host.name == name);
+                let (_, site) = found.next().context("it was looked for at the start")?;
+                let site = site.as_ref().map_err(|e| anyhow!("--merge-on {name}: {e}"))?;
+                site.is_ready(&self.share).await.with_context(|| format!("--merge-on {name}"))?;
+                Ok(site.clone())
+            }
+        }
     }
 
     /// The root's name in the index: how the `*` line's path map names it, else how the scanning machine sees it.
@@ -140,11 +150,6 @@ impl Job {
         let sum: f64 = weights.iter().sum();
         weights.iter().map(|w| w / sum).collect()
     }
-}
-
-/// Holds the index's lock.
-pub struct LockGuard {
-    _lock: Arc<Mutex<RunLock>>,
 }
 
 /// Command-line arguments under construction.
@@ -172,6 +177,17 @@ impl Arguments {
             Some(value) => self.set(name, value),
             None => self,
         }
+    }
+
+    /// How a worker on `host` encodes; `batch_size` is what its line says, or less by now.
+    pub fn encoding(self, args: &Args, host: &HostSpec, batch_size: usize) -> Self {
+        self.set("batch-size", batch_size.to_string())
+            .set("provider", &args.provider)
+            .set("precision", &args.precision)
+            .set_some("max-deviation", args.max_deviation.map(|d| d.to_string()))
+            .set("decode", &args.decode)
+            .set_some("threads", host.threads.map(|n| n.to_string()))
+            .set_some("ram-gb", host.ram_gb.map(|gb| gb.to_string()))
     }
 
     /// `--name` if it is so.

@@ -2,18 +2,26 @@
 //! does nothing itself that a worker or the merger can do near the share.
 
 mod args;
+mod checkup;
+mod doctor;
 mod encode;
-mod grants;
+pub mod grants;
 mod interrupt;
 mod job;
+mod kind;
 mod merge;
 mod meter;
-mod plan;
+pub mod plan;
+mod programs;
 mod scan;
 mod setup;
+mod share;
 mod site;
+mod status;
 mod summary;
 mod view;
+
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use protocol::{Exit, Proof};
@@ -31,14 +39,27 @@ pub fn run(args: Args) -> Result<Exit> {
     exit
 }
 
-async fn go(args: Args) -> Result<Exit> {
+async fn go(mut args: Args) -> Result<Exit> {
+    // A model that is a folder must mean the same folder in every program that is started.
+    if let Some(folder) = args.model.as_deref().map(Path::new).filter(|m| m.is_dir()) {
+        args.model = Some(std::path::absolute(folder)?.to_string_lossy().into_owned());
+    }
     if args.setup {
         return setup::setup(&args).await;
     }
-    let job = Job::new(args)?;
+    if args.doctor {
+        return doctor::doctor(&args).await;
+    }
+    if args.status {
+        return status::status(&args.index()?, args.json);
+    }
+    let mut job = Job::new(args)?;
     let mut interrupt = Interrupt::listen()?;
-    let sites = job.connect().await?;
+    let _lock = if job.args.dry_run { None } else { Some(job.lock()?) };
+    let mut sites = job.connect().await?;
     let near = job.nearest(&sites).await?;
+    // That it cannot be had is told before the work, not after.
+    job.merging(&sites, near).await?;
     if job.args.dry_run {
         let found = scan::scan(&job, near, &mut interrupt).await?;
         if let Some(found) = &found {
@@ -46,10 +67,9 @@ async fn go(args: Args) -> Result<Exit> {
         }
         return Ok(if found.is_some() { Exit::Done } else { Exit::Interrupted });
     }
-    let _lock = job.lock()?;
     if job.args.merge_only {
-        let parts = merge::kept_parts(&job)?;
-        let merged = merge::merge(&job, near, &parts.run_id, &parts.lines).await?;
+        let parts = merge::kept_parts(&job.prefix)?;
+        let merged = merge::merge(&job, &job.merging(&sites, near).await?, &parts.run_id, &parts.lines).await?;
         summary::merged(&job, &merged);
         return Ok(merged.exit());
     }
@@ -59,9 +79,10 @@ async fn go(args: Args) -> Result<Exit> {
     };
     summary::scanned(&job, &found);
     let lists = plan::plan(&found.chunks, &job.weights(&sites));
-    let encoded = encode::encode(&job, &sites, &found, lists, &mut interrupt).await?;
+    let encoded = encode::encode(&job, &mut sites, &found, lists, &mut interrupt).await?;
     // The machine that scanned may be lost meanwhile.
     let near = job.nearest(&sites).await?;
+    let merging = job.merging(&sites, near).await?;
     merge::keep_parts(&job, near, &found.run_id, &encoded.parts).await?;
     if encoded.interrupted {
         eprintln!("Interrupted. {} pictures are embedded and kept; run the same command to go on.", encoded.embedded);
@@ -81,9 +102,9 @@ async fn go(args: Args) -> Result<Exit> {
     if job.args.no_merge {
         summary::finished(&job, &found, &proof, &encoded, None);
     } else {
-        let merged = merge::merge(&job, near, &found.run_id, &encoded.parts)
-            .await
-            .context("the pictures are embedded, but merging failed; try again with --merge-only")?;
+        let merged = merge::merge(&job, &merging, &found.run_id, &encoded.parts).await.context(
+            "the pictures are embedded, but merging failed; try again with --merge-only, elsewhere with --merge-on",
+        )?;
         fleet::state::remember_index(job.prefix.dir()).context("cannot remember this index for query")?;
         summary::finished(&job, &found, &proof, &encoded, Some(&merged));
     }

@@ -2,10 +2,12 @@
 //! hide one from it.
 
 use std::fs;
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use protocol::{Exit, Proof, RunRecord, encode_line};
+use protocol::{Exit, IndexPrefix, Proof, RunRecord, encode_line};
 use serde::{Deserialize, Serialize};
 
 use crate::job::{Arguments, Job};
@@ -60,19 +62,19 @@ pub async fn keep_parts(job: &Job, site: &Site, run_id: &str, parts: &[PartLine]
 }
 
 /// The parts that the newest run left.
-pub fn kept_parts(job: &Job) -> Result<Kept> {
-    let runs = job.prefix.runs();
-    let Some(run_id) = job.prefix.newest_run() else {
+pub fn kept_parts(prefix: &IndexPrefix) -> Result<Kept> {
+    let runs = prefix.runs();
+    let Some(run_id) = prefix.newest_run() else {
         bail!("no run to merge in {}; run the controller with --image-dir first", runs.display())
     };
-    let record = job.prefix.run(&run_id).record();
+    let record = prefix.run(&run_id).record();
     let text = fs::read(&record).with_context(|| format!("cannot read {}", record.display()))?;
     let record: RunRecord =
         serde_json::from_slice(&text).with_context(|| format!("{} is damaged", record.display()))?;
     if record.proof.is_some() {
         bail!("there is nothing to merge: run {run_id}, the newest, is in the index already");
     }
-    let path = job.prefix.run(&run_id).parts();
+    let path = prefix.run(&run_id).parts();
     let text = fs::read_to_string(&path).with_context(|| {
         format!(
             "run {run_id} was not finished ({}); run the controller with --image-dir again, it goes on where it was",
@@ -81,6 +83,16 @@ pub fn kept_parts(job: &Job) -> Result<Kept> {
     })?;
     let lines: Result<Vec<PartLine>, _> = text.lines().map(serde_json::from_str).collect();
     Ok(Kept { run_id, lines: lines.with_context(|| format!("{} is damaged", path.display()))? })
+}
+
+/// Rows of the parts that a run left in this file; none if it left none.
+pub fn rows_kept(parts: &Path) -> Result<u64> {
+    let text = match fs::read_to_string(parts) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        text => text.with_context(|| format!("cannot read {}", parts.display()))?,
+    };
+    let rows = text.lines().map(|line| Ok(serde_json::from_str::<PartLine>(line)?.rows));
+    rows.sum::<Result<u64>>().with_context(|| format!("{} is damaged", parts.display()))
 }
 
 /// Runs the merger at `site` over the parts of a run.
@@ -103,5 +115,52 @@ pub async fn merge(job: &Job, site: &Site, run_id: &str, parts: &[PartLine]) -> 
             site.spec.name,
             said.trim().trim_start_matches("error: ").replace('\n', "\n  ")
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use damage::{COPIES, Numbers, contained};
+    use protocol::{FORMAT_VERSION, ScanSummary};
+
+    use super::*;
+
+    #[test]
+    fn damaged_lists_of_parts_and_records_of_runs_are_named() {
+        contained(damaged_lists_of_parts_and_records_of_runs_are_named, || {
+            let dir = tempfile::tempdir().unwrap();
+            let prefix = IndexPrefix::new(dir.path().join("index"));
+            let run = prefix.run("r");
+            fs::create_dir_all(run.dir()).unwrap();
+            let record = RunRecord {
+                format_version: FORMAT_VERSION,
+                run_id: "r".into(),
+                started: String::new(),
+                root: "/photos".into(),
+                model: "m".into(),
+                fingerprint: "f".into(),
+                full_scan: true,
+                summary: ScanSummary::default(),
+                proof: None,
+            };
+            let part = PartLine { name: "p".into(), rows: 3, checksum: "c".into() };
+            let wholes = [(run.record(), encode_line(&record)), (run.parts(), encode_line(&part).repeat(3))];
+            wholes.iter().for_each(|(file, whole)| fs::write(file, whole).unwrap());
+            assert_eq!(kept_parts(&prefix).unwrap().lines.len(), 3);
+            for (file, whole) in wholes {
+                let mut numbers = Numbers::new(1);
+                let mut refused = 0;
+                for _ in 0..COPIES {
+                    fs::write(&file, damage::json_lines(&whole, &mut numbers)).unwrap();
+                    if let Err(error) = kept_parts(&prefix) {
+                        refused += 1;
+                        let merged = error.to_string().contains("is in the index already");
+                        assert!(merged || error.to_string().contains(file.to_str().unwrap()), "{error:#}");
+                    }
+                }
+                assert!(refused > COPIES / 4, "{refused}");
+                fs::write(&file, whole).unwrap();
+            }
+        });
     }
 }

@@ -20,6 +20,8 @@ pub struct Found {
     pub run_id: String,
     /// The root's name in the index.
     pub canonical: String,
+    /// The model that is embedded with: a name, or a folder as this machine sees it.
+    pub model: String,
     pub chunks: Vec<Chunk>,
     pub summary: ScanSummary,
     /// The first failures, to be shown; the run's folder holds all.
@@ -31,7 +33,7 @@ pub const SHOWN_FAILURES: usize = 10;
 
 /// Scans at `site`. `None` if the person interrupted it.
 pub async fn scan(job: &Job, site: &Site, interrupt: &mut Interrupt) -> Result<Option<Found>> {
-    let args = &job.args;
+    let (args, host) = (&job.args, &site.spec);
     let image_list = match &args.image_list {
         Some(list) => Some(put_list(site, list).await?),
         None => None,
@@ -43,21 +45,22 @@ pub async fn scan(job: &Job, site: &Site, interrupt: &mut Interrupt) -> Result<O
         .set("canonical", job.canonical(site)?)
         .set("index-prefix", site.path(job.prefix.dir())?)
         .set("run", &job.run_id)
-        .set_some("model", args.model.as_ref())
+        .set_some("model", args.model.as_ref().map(|m| host.path_there(m)))
         .set_some("image-list", image_list)
         .set_some("chunk-images", args.chunk_images.map(|n| n.to_string()))
         .flag("allow-deletions", args.allow_deletions)
         .flag("fresh", args.fresh)
+        .flag("retry-failed", args.retry_failed)
         .flag("dry-run", args.dry_run);
     let arguments = args.exclude.iter().fold(arguments, |a, glob| a.set("exclude", glob));
-    let host = &site.spec;
     let (sender, mut incoming) = mpsc::channel(1024);
     let program = site.program("worker")?;
-    let channel = site.host.start(&program, &arguments.0, &site.work("scan.log"), 0, sender).await?;
+    let channel = site.host.start(&program, &arguments.0, &site.work("scan.log"), 0, sender);
     let spinner = Spinner::new("Scanning");
     let mut found = Found {
         run_id: job.run_id.clone(),
         canonical: job.canonical(site)?,
+        model: String::new(),
         chunks: Vec::new(),
         summary: ScanSummary::default(),
         failures: Vec::new(),
@@ -75,8 +78,9 @@ pub async fn scan(job: &Job, site: &Site, interrupt: &mut Interrupt) -> Result<O
             Some((_, Incoming::Event(event))) => match event {
                 Event::Chunk { chunk } => found.chunks.push(chunk),
                 Event::Scanning { scanned } => spinner.say(&format!("Scanning: {} pictures", HumanCount(scanned))),
-                Event::Scanned { summary } => {
+                Event::Scanned { summary, model } => {
                     found.summary = summary;
+                    found.model = host.path_here(&model);
                     whole = true;
                 }
                 Event::Failure { failure } if found.failures.len() < SHOWN_FAILURES => found.failures.push(failure),

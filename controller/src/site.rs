@@ -4,9 +4,13 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use fleet::{Content, Host, HostSpec};
 use protocol::VERSION;
+use protocol::setup::HostReport;
+
+use crate::job::Arguments;
+use crate::share::Share;
 
 /// A small question to a machine must be answered within this.
 pub const SHORT: Duration = Duration::from_secs(60);
@@ -16,12 +20,21 @@ pub const SHORT: Duration = Duration::from_secs(60);
 pub struct Site {
     pub spec: HostSpec,
     pub host: Host,
+    /// How long the share takes to answer there, milliseconds; 0 where it was not asked.
+    pub share_ms: f64,
 }
 
 impl Site {
     /// Connects to a machine.
     pub async fn connect(spec: &HostSpec) -> Result<Self> {
-        Ok(Self { spec: spec.clone(), host: Host::connect(spec).await? })
+        Ok(Self { spec: spec.clone(), host: Host::connect(spec).await?, share_ms: 0.0 })
+    }
+
+    /// Connects to a machine that has our programs and sees the share.
+    pub async fn ready(spec: &HostSpec, share: &Share) -> Result<Self> {
+        let mut site = Self::connect(spec).await?;
+        site.share_ms = site.is_ready(share).await?;
+        Ok(site)
     }
 
     /// A path of this machine as the site sees it.
@@ -40,22 +53,31 @@ impl Site {
         Ok(self.spec.program(name)?)
     }
 
-    /// Refuses a site whose programs are not of this version.
-    pub async fn has_our_version(&self) -> Result<()> {
-        if self.spec.is_local() {
-            return Ok(());
-        }
-        let output = self.host.run(&self.program("worker")?, &["--version".into()], b"", SHORT).await?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        let there = said.trim().trim_start_matches("worker ");
-        if !output.status.success() {
+    /// What `worker check` reports with these arguments. Refuses programs that are not of this version.
+    pub async fn ask(&self, check: &Arguments, limit: Duration) -> Result<HostReport> {
+        let worker = self.program("worker")?;
+        let output = self.host.run(&worker, &check.0, b"", limit).await?;
+        let Ok(report) = serde_json::from_slice::<HostReport>(&output.stdout) else {
+            // A worker of another version may not know the question; this one they all do.
+            let told = self.host.run(&worker, &["--version".into()], b"", SHORT).await?;
+            let there = String::from_utf8_lossy(&told.stdout).trim().trim_start_matches("worker ").to_owned();
             let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(!told.status.success() || there == VERSION, other_version(&there));
             bail!("its programs do not run ({}): {}; run setup_workers.sh", output.status, said.trim());
+        };
+        ensure!(report.version == VERSION, other_version(&report.version));
+        Ok(report)
+    }
+
+    /// Refuses a site whose programs are not of this version, or that does not see the share. Tells how long the share
+    /// took to answer there, in milliseconds.
+    pub async fn is_ready(&self, share: &Share) -> Result<f64> {
+        if self.spec.is_local() {
+            return Ok(0.0);
         }
-        if there != VERSION {
-            bail!("it has version {there} of the programs, this is {VERSION}; run setup_workers.sh");
-        }
-        Ok(())
+        let report = self.ask(&share.arguments(self)?.word("--share-only"), SHORT).await?;
+        ensure!(report.problems.is_empty(), report.problems.join("; "));
+        Ok(report.share_ms)
     }
 
     /// Puts a small file into place there.
@@ -70,4 +92,8 @@ impl Site {
         let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
         text.lines().map(|l| format!("\n    {l}")).collect()
     }
+}
+
+fn other_version(there: &str) -> String {
+    format!("it has version {there} of the programs, this is {VERSION}; run setup_workers.sh")
 }

@@ -1,7 +1,7 @@
 //! What a run comes to, on standard output.
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
-use protocol::Proof;
+use protocol::{Proof, ScanSummary};
 use std::time::Duration;
 
 use crate::encode::Encoded;
@@ -21,11 +21,12 @@ pub fn scanned(job: &Job, found: &Found) {
 fn scan_words(job: &Job, found: &Found) -> String {
     let s = &found.summary;
     let mut words = format!(
-        "{}: {} pictures, {} to embed, {} already indexed",
+        "{}: {} pictures, {} to embed, {} already indexed{}",
         job.image_dir.display(),
         HumanCount(s.scanned),
         HumanCount(s.new),
-        HumanCount(s.standing)
+        HumanCount(s.standing),
+        moved(s)
     );
     for (count, what) in [
         (s.changed, "changed"),
@@ -38,6 +39,11 @@ fn scan_words(job: &Job, found: &Found) -> String {
         }
     }
     words
+}
+
+/// How many of the pictures that are indexed already were found under another name.
+fn moved(summary: &ScanSummary) -> String {
+    if summary.moved > 0 { format!(" ({} of them moved)", HumanCount(summary.moved)) } else { String::new() }
 }
 
 /// `--dry-run`: the plan.
@@ -64,11 +70,12 @@ pub fn dry_run(job: &Job, weights: &[f64], found: &Found) {
 /// A run that is through.
 pub fn finished(job: &Job, found: &Found, proof: &Proof, encoded: &Encoded, merged: Option<&Merged>) {
     println!(
-        "Scanned {} = embedded {} + failed {} + already indexed {}",
+        "Scanned {} = embedded {} + failed {} + already indexed {}{}",
         HumanCount(proof.scanned),
         HumanCount(proof.embedded),
         HumanCount(proof.failed),
-        HumanCount(proof.skipped)
+        HumanCount(proof.skipped),
+        moved(&found.summary)
     );
     hosts(encoded);
     match merged {
@@ -78,9 +85,13 @@ pub fn finished(job: &Job, found: &Found, proof: &Proof, encoded: &Encoded, merg
             job.prefix.dir().display()
         ),
     }
-    let shown = found.failures.len() + encoded.failures.len();
-    if proof.failed > shown as u64 {
-        println!("{} pictures failed, of which {shown} are named above", proof.failed);
+    let (before, shown) = (found.summary.failed_before, found.failures.len() + encoded.failures.len());
+    let tried = proof.failed - before.min(proof.failed);
+    if tried > shown as u64 {
+        println!("{} pictures failed, of which {shown} are named above", HumanCount(tried));
+    }
+    if before > 0 {
+        println!("{} failed before and unchanged; controller --retry-failed tries them again", HumanCount(before));
     }
     if proof.failed > 0 && merged.is_some() {
         println!("Failed pictures and reasons: {}", job.prefix.failures().display());
@@ -138,6 +149,12 @@ fn hosts(encoded: &Encoded) {
             HumanCount(host.embedded).to_string(),
             host.rate
         );
+        if host.embedded > 0 {
+            println!("    {}", host.stages.words());
+        }
+        if host.stages.limit().is_some() {
+            println!("    {}", host.stages.advice());
+        }
     }
     println!("  in {:#}", HumanDuration(Duration::from_secs_f64(encoded.seconds)));
 }

@@ -5,9 +5,17 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use protocol::Limit;
+use terminal_size::{Width, terminal_size_of};
 
 /// Off a terminal, a line is said this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Of a terminal that does not tell.
+const USUAL_COLUMNS: usize = 80;
+
+/// A bar that is shorter than what is left of so many columns shows nothing.
+const LEAST_COLUMNS: usize = 60;
 
 /// A bar for each host and one for all.
 pub struct View {
@@ -17,7 +25,9 @@ pub struct View {
 
 struct Bars {
     all: MultiProgress,
-    hosts: Vec<ProgressBar>,
+    style: ProgressStyle,
+    /// Of the hosts that have work.
+    hosts: Vec<Option<ProgressBar>>,
     total: ProgressBar,
 }
 
@@ -25,34 +35,51 @@ impl View {
     /// Bars for hosts with their names and expected numbers of pictures.
     pub fn new(hosts: &[(String, u64)]) -> Self {
         let bars = std::io::stderr().is_terminal().then(|| {
+            let columns = terminal_size_of(std::io::stderr()).map_or(USUAL_COLUMNS, |(Width(w), _)| usize::from(w));
             let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
-            let width = hosts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).clamp(5, 20);
+            let longest = hosts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+            let width = longest.clamp(5, (columns / 4).clamp(5, 20));
+            // What is left of a narrow terminal is for the numbers.
+            let wide = columns >= LEAST_COLUMNS;
             let style = |colour: &str| {
-                ProgressStyle::with_template(&format!(
-                    "{{prefix:{width}!}} {{wide_bar:.{colour}}} {{pos}}/{{len}} {{msg}}"
-                ))
-                .expect("the template is well formed")
-                .progress_chars("━╸─")
+                let bar = if wide { format!(" {{wide_bar:.{colour}}}") } else { String::new() };
+                ProgressStyle::with_template(&format!("{{prefix:{width}!}}{bar} {{pos}}/{{len}} {{msg}}"))
+                    .expect("the template is well formed")
+                    .progress_chars("━╸─")
             };
             let bar = |name: &str, length: u64, colour: &str| {
                 all.add(ProgressBar::new(length)).with_style(style(colour)).with_prefix(name.to_owned())
             };
-            let working = hosts.iter();
-            let hosts = working.map(|(name, n)| bar(name, *n, "blue")).collect();
-            Bars { hosts, total: bar("total", 0, "green"), all: all.clone() }
+            let hosts = hosts.iter().map(|(name, n)| (*n > 0).then(|| bar(name, *n, "blue"))).collect();
+            Bars { hosts, total: bar("total", 0, "green"), style: style("blue"), all: all.clone() }
         });
         Self { bars, said: Cell::new(Instant::now()) }
     }
 
-    /// Shows how far a host is.
-    pub fn host(&self, i: usize, done: u64, failed: u64, rate: Option<f64>) {
-        let Some(bar) = self.bars.as_ref().map(|b| &b.hosts[i]) else { return };
+    /// A bar for one more host.
+    pub fn add(&mut self, name: &str) {
+        if let Some(bars) = &mut self.bars {
+            let bar = ProgressBar::new(0).with_style(bars.style.clone()).with_prefix(name.to_owned());
+            bars.hosts.push(Some(bars.all.insert_before(&bars.total, bar)));
+        }
+    }
+
+    /// Shows how far a host is, and what it waits for.
+    pub fn host(&self, i: usize, done: u64, failed: u64, rate: Option<f64>, limit: Option<Limit>) {
+        let Some(bar) = self.bars.as_ref().and_then(|b| b.hosts[i].as_ref()) else { return };
         if bar.length().is_none_or(|length| length < done) {
             bar.set_length(done);
         }
         bar.set_position(done);
         let rate = rate.map_or_else(|| "starting".into(), |r| format!("{r:.1}/s"));
-        bar.set_message(if failed > 0 { format!("{rate} {failed} failed") } else { rate });
+        let limit = match limit {
+            None => "",
+            Some(Limit::Model) => " model",
+            Some(Limit::Decoding) => " decoding",
+            Some(Limit::Share) => " share",
+        };
+        let failed = if failed > 0 { format!(" {failed} failed") } else { String::new() };
+        bar.set_message(format!("{rate}{limit}{failed}"));
     }
 
     /// Shows how far the run is.

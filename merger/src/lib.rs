@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Parser;
 use index::{IndexError, MergeReport, MergeRequest, PartRef, Sources};
-use protocol::{Exit, IndexPrefix, Proof, RunLock, decode_line, encode_line};
+use protocol::layout::is_file_name;
+use protocol::{Beating, Exit, IndexPrefix, LONGEST_EVENT, Proof, RunLock, decode_line, encode_line, lines};
 use serde::Serialize;
 
 /// Merge the workers' partial indexes into the index.
@@ -42,7 +43,8 @@ pub struct Args {
     #[arg(long, value_name = "-", requires = "run", value_parser = ["-"])]
     pub parts: Option<String>,
 
-    /// How long to wait for files that other hosts have just written and this host does not see yet
+    /// How long to wait for a merger that is still at work, and for files that other hosts have just written and this host
+    /// does not see yet
     #[arg(long, value_name = "SECONDS", default_value_t = 90.0, value_parser = seconds)]
     pub wait: f64,
 }
@@ -66,7 +68,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 /// Merges, tells what was done, and gives the exit code.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
-    if args.run.as_ref().is_some_and(|run| run.is_empty() || run.contains('/') || run.starts_with('.')) {
+    if args.run.as_ref().is_some_and(|run| !is_file_name(run)) {
         bail!("--run takes the name of a folder in P/runs");
     }
     let sources = match &args.parts {
@@ -74,11 +76,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         None => Sources::Partials { num_workers: args.num_workers },
     };
     let prefix = IndexPrefix::new(&args.index_prefix);
-    // Under a controller, which names the parts, the lock is the controller's.
-    let _lock = match args.parts {
-        Some(_) => None,
-        None => Some(lock(&prefix)?),
-    };
+    let _locks = lock(&args, &prefix)?;
     let mut told = Instant::now();
     let mut progress = |rows: u64| {
         if told.elapsed() >= Duration::from_secs(5) {
@@ -108,8 +106,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     Ok(exit(&report))
 }
 
-/// Makes this merge the only one.
-fn lock(prefix: &IndexPrefix) -> anyhow::Result<RunLock> {
+/// Makes this merge the only one. Under a controller, which names the parts, the index is the controller's; but a merger
+/// whose controller was killed or lost may still be at work.
+fn lock(args: &Args, prefix: &IndexPrefix) -> anyhow::Result<Vec<Beating>> {
     let host = gethostname::gethostname().to_string_lossy().into_owned();
     if !prefix.dir().is_dir() {
         bail!(
@@ -117,14 +116,21 @@ fn lock(prefix: &IndexPrefix) -> anyhow::Result<RunLock> {
             prefix.dir().display()
         );
     }
-    Ok(RunLock::take(&prefix.lock(), "merger", &host)?)
+    let mut locks = Vec::new();
+    if args.parts.is_none() {
+        locks.push(RunLock::take(&prefix.lock(), "merger", &host)?.beating());
+    }
+    let wait = Duration::from_secs_f64(args.wait);
+    locks.push(RunLock::take_within(wait, &prefix.merge_lock(), "merger", &host)?.beating());
+    Ok(locks)
 }
 
 /// The parts that the controller names.
 fn read_parts(input: impl BufRead) -> anyhow::Result<Vec<PartRef>> {
     let mut parts = Vec::new();
-    for (number, line) in input.lines().enumerate() {
+    for (number, line) in lines(input, LONGEST_EVENT).enumerate() {
         let line = line.context("cannot read the names of the parts from standard input")?;
+        let line = String::from_utf8_lossy(&line);
         if !line.trim().is_empty() {
             let part = decode_line(&line);
             parts.push(part.with_context(|| format!("line {} of standard input names no part: {line}", number + 1))?);
@@ -202,6 +208,10 @@ impl<'a> From<&'a MergeReport> for Outcome<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufReader, Read, repeat};
+
+    use damage::{COPIES, Numbers, contained};
+
     use super::*;
 
     #[test]
@@ -210,5 +220,24 @@ mod tests {
         assert_eq!(parts, [PartRef { name: "a".into(), rows: 2, checksum: "c".into() }]);
         let error = read_parts("{\"name\":\"a\"}\n".as_bytes()).unwrap_err();
         assert!(error.to_string().contains("line 1"));
+    }
+
+    #[test]
+    fn damaged_lists_of_parts_name_the_line() {
+        contained(damaged_lists_of_parts_name_the_line, || {
+            let part = |i: u64| encode_line(&PartRef { name: format!("p{i}"), rows: i, checksum: "c".into() });
+            let whole: String = (0..5).map(part).collect();
+            let mut numbers = Numbers::new(1);
+            let mut refused = 0;
+            for _ in 0..COPIES {
+                if let Err(error) = read_parts(&damage::json_lines(&whole, &mut numbers)[..]) {
+                    refused += 1;
+                    assert!(error.to_string().starts_with("line "), "{error:#}");
+                }
+            }
+            assert!(refused > COPIES / 4, "{refused}");
+            let endless = BufReader::new(repeat(b'x').take(16 << 30));
+            assert!(format!("{:#}", read_parts(endless).unwrap_err()).contains("longer than"));
+        });
     }
 }

@@ -1,7 +1,7 @@
 //! The conversation with a server: HTTP/1.1 with JSON bodies on one connection.
 
 use anyhow::{Context, Result};
-use fleet::{Forward, Host, HostSpec};
+use fleet::HostSpec;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::body::Bytes;
@@ -14,8 +14,9 @@ use protocol::search::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
 
-use crate::connect::{Server, connect};
+use crate::connect;
 
 /// An answer, and the connection on which more can be asked.
 pub struct Answer {
@@ -48,24 +49,25 @@ pub async fn ask(
     let here = prefix.dir().to_str().context("the index's path is not UTF-8")?;
     let index_prefix = host.path_there(here);
     let open = OpenIndex { index_prefix, model };
-    match ask_once(host, &open, question).await? {
-        Err(AskError::Broken(_)) => Ok(ask_once(host, &open, question).await??),
+    let stream = match connect::warm(host).await? {
+        Some(stream) => stream,
+        None => connect::connect(host).await?,
+    };
+    match ask_over(stream, &open, question).await {
+        // It left, or the way to it broke, since the last question.
+        Err(AskError::Broken(_)) => Ok(ask_over(connect::connect(host).await?, &open, question).await?),
         answer => Ok(answer?),
     }
 }
 
-async fn ask_once(host: &HostSpec, open: &OpenIndex, question: &SearchRequest) -> Result<Result<Answer, AskError>> {
-    let Server { stream, way } = connect(host).await?;
-    Ok(async {
-        let (sender, driver) = handshake(TokioIo::new(stream)).await.map_err(AskError::Broken)?;
-        // What breaks the connection shows in the request that is under way.
-        tokio::spawn(async move { drop(driver.await) });
-        let mut connection = Connection { sender, _way: way };
-        let opened: OpenedIndex = connection.post("/v1/indexes", open).await?;
-        let response = connection.post(&format!("/v1/indexes/{}/search", opened.name), question).await?;
-        Ok(Answer { opened, response, connection })
-    }
-    .await)
+async fn ask_over(stream: UnixStream, open: &OpenIndex, question: &SearchRequest) -> Result<Answer, AskError> {
+    let (sender, driver) = handshake(TokioIo::new(stream)).await.map_err(AskError::Broken)?;
+    // What breaks the connection shows in the request that is under way.
+    tokio::spawn(async move { drop(driver.await) });
+    let mut connection = Connection { sender };
+    let opened: OpenedIndex = connection.post("/v1/indexes", open).await?;
+    let response = connection.post(&format!("/v1/indexes/{}/search", opened.name), question).await?;
+    Ok(Answer { opened, response, connection })
 }
 
 impl Answer {
@@ -79,7 +81,6 @@ impl Answer {
 
 struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    _way: Option<(Host, Forward)>,
 }
 
 impl Connection {

@@ -36,10 +36,12 @@ pub fn index(named: Option<&Path>, host: &HostSpec) -> Result<IndexPrefix> {
     Ok(prefix)
 }
 
-/// A model as the server understands it, whose current folder is another: a name stays one, a folder becomes absolute.
-pub fn model(named: &Path) -> Result<String> {
+/// A model as the server on `host` understands it: a name stays one, a folder becomes the same folder there.
+pub fn model(named: &Path, host: &HostSpec) -> Result<String> {
     let absolute = if named.is_dir() { std::path::absolute(named)? } else { named.to_owned() };
-    absolute.into_os_string().into_string().map_err(|name| anyhow!("the model's path {name:?} is not UTF-8"))
+    let name = absolute.into_os_string().into_string();
+    let name = name.map_err(|name| anyhow!("the model's path {name:?} is not UTF-8"))?;
+    Ok(host.path_there(&name))
 }
 
 /// A prefix as a person may give it: one of the index's files stands for the index.

@@ -119,7 +119,7 @@ async fn answer(args: &Args) -> Result<Exit> {
     let paths = Paths { shared: &hosts.shared, host };
     let prefix = find::index(args.index_prefix.as_deref(), host)?;
     let question = SearchRequest { text: args.text.clone(), top_k: args.top_k };
-    let model = args.model.as_deref().map(find::model).transpose()?;
+    let model = args.model.as_deref().map(|m| find::model(m, host)).transpose()?;
     let mut answer = patiently(ask::ask(host, &prefix, model, &question)).await?;
     // Not remembering only means that the next question has to name the index.
     let _ = fleet::state::remember_index(prefix.dir());

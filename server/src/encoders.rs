@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use clip::{EncoderOptions, Model, ModelError, Precision, TextEncoder};
+use clip::{Model, ModelError, TextEncoder};
 use protocol::{Embedding, IndexMeta};
 
 use crate::refusal::Refusal;
@@ -75,8 +75,6 @@ fn load(name: &str, folder: Option<&str>, fingerprint: &str) -> Result<SharedEnc
             model.fingerprint()
         )));
     }
-    // One short text at a time gains nothing from other precisions, and this one is ready soonest.
-    let options = EncoderOptions { precision: Precision::Fp32, ..EncoderOptions::default() };
-    let encoder = model.text_encoder(&options).map_err(|e| Refusal::failed(&e))?;
+    let encoder = model.text_encoder(0).map_err(|e| Refusal::failed(&e))?;
     Ok(SharedEncoder { fingerprint: fingerprint.to_owned(), encoder: Mutex::new(encoder) })
 }

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use clip::{DecodeMode, EncoderOptions, Model};
+
+use crate::{encode, facts, memory};
 
 /// Embed pictures with CLIP into a partial index.
 ///
@@ -36,7 +39,7 @@ pub enum Job {
     Check(Check),
     /// Copy the programs of this installation and their libraries into a folder that runs on other hosts.
     Bundle {
-        /// The folder; what is in it is replaced.
+        /// The folder: new, empty, or an older bundle, which is replaced.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
@@ -48,6 +51,10 @@ pub struct Check {
     /// Folder of pictures, as this host sees it.
     #[arg(long, value_name = "DIR")]
     pub image_dir: Option<PathBuf>,
+
+    /// The name of something that is in the folder of pictures where the controller is.
+    #[arg(long, value_name = "NAME", requires = "image_dir")]
+    pub image_name: Option<String>,
 
     /// Folder of the index, as this host sees it.
     #[arg(long, value_name = "DIR")]
@@ -61,9 +68,18 @@ pub struct Check {
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
 
-    /// A model that must be here.
-    #[arg(long, value_name = "MODEL")]
-    pub model: Option<String>,
+    /// How pictures would be encoded. A model that is named must be here.
+    #[command(flatten)]
+    pub encoding: Encoding,
+
+    /// Look only at the folders of pictures and index, as the controller does before each run.
+    #[arg(long)]
+    pub share_only: bool,
+
+    /// Measure the share and, for some seconds, the model: that of --model, else the index's, else clip-vit-b-32.
+    /// Fetches nothing, and leaves nothing behind. The controller's --doctor asks for it.
+    #[arg(long, conflicts_with = "share_only")]
+    pub measure: bool,
 }
 
 /// Arguments of embedding.
@@ -81,30 +97,13 @@ pub struct Encode {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub worker_id: u32,
 
-    /// Pictures to encode at once. Lower it if memory runs out.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub batch_size: u32,
-
-    /// Model: demo, clip-vit-b-32, clip-vit-b-16, clip-vit-l-14, or a folder in Hugging Face layout. Default: the
-    /// run's, else the index's, else clip-vit-b-32.
-    #[arg(long, value_name = "MODEL")]
-    pub model: Option<String>,
-
-    /// Arithmetic of the model: auto, fp32, bf16, int8, fp16.
-    #[arg(long, value_name = "P", default_value = "auto")]
-    pub precision: clip::Precision,
-
-    /// How JPEGs are decoded: exact, or fast (scaled while decoding; nearly the same vectors).
-    #[arg(long, value_enum, default_value_t = Decode::Exact)]
-    pub decode: Decode,
+    /// How they are encoded.
+    #[command(flatten)]
+    pub encoding: Encoding,
 
     /// Where the collection is on this host, and its name in the index if that differs.
     #[arg(long, value_name = "HERE[:CANONICAL]")]
     pub root: Option<String>,
-
-    /// Threads for decoding and for the model. Default: all processors.
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
 
     /// Folder for this worker's log, list and lock. Default: your state folder.
     #[arg(long, value_name = "DIR")]
@@ -125,6 +124,73 @@ pub struct Encode {
     /// Take grants from a controller on standard input instead of a list.
     #[arg(long, requires = "run", conflicts_with = "image_list")]
     pub granted: bool,
+}
+
+/// How pictures are encoded.
+#[derive(Debug, clap::Args)]
+pub struct Encoding {
+    /// Model: demo, clip-vit-b-32, clip-vit-b-16, clip-vit-l-14, or a folder in Hugging Face layout. Default: the
+    /// run's, else the index's, else clip-vit-b-32.
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+
+    /// Pictures to encode at once. Fewer if they do not fit into memory.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub batch_size: u32,
+
+    /// What computes the model: auto, cpu (ONNX Runtime's own kernels), openvino; cuda and coreml, not yet tried by
+    /// the authors.
+    #[arg(long, value_name = "P", default_value = "auto")]
+    pub provider: clip::Provider,
+
+    /// Arithmetic of the model: auto, fp32, bf16, int8 (where the model has onnx/vision_model_int8.onnx), fp16.
+    #[arg(long, value_name = "P", default_value = "auto")]
+    pub precision: clip::Precision,
+
+    /// How far vectors may be from those of fp32, as a share of the median distance between pictures. A worker
+    /// whose self-check is beyond it writes nothing.
+    #[arg(long, value_name = "SHARE", default_value_t = clip::EncoderOptions::MAX_DEVIATION)]
+    pub max_deviation: f64,
+
+    /// How JPEGs are decoded: fast (scaled while decoding to at least twice what the model sees), or exact (whole).
+    #[arg(long, value_enum, default_value_t = Decode::Fast)]
+    pub decode: Decode,
+
+    /// Threads for decoding and for the model. Default: all processors.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+
+    /// Memory that it may use. Default: 60 % of what this machine or its control group has.
+    #[arg(long, value_name = "GB", value_parser = gigabytes)]
+    pub ram_gb: Option<f64>,
+}
+
+impl Encoding {
+    /// Threads for decoding and for the model.
+    pub fn threads(&self) -> usize {
+        self.threads.unwrap_or(facts::host().cpus as usize).max(1)
+    }
+
+    /// How to open the encoder of `model`.
+    pub fn options(&self, model: &Model) -> EncoderOptions {
+        let threads = self.threads();
+        EncoderOptions {
+            threads,
+            provider: self.provider,
+            precision: self.precision,
+            batch: self.batch_size as usize,
+            memory: memory::limit(self.ram_gb).map(|bytes| encode::budget(bytes, model, threads)),
+            max_deviation: self.max_deviation,
+        }
+    }
+
+    /// How JPEGs are decoded.
+    pub fn decode_mode(&self) -> DecodeMode {
+        match self.decode {
+            Decode::Fast => DecodeMode::Fast,
+            Decode::Exact => DecodeMode::Exact,
+        }
+    }
 }
 
 /// Arguments of `worker scan`.
@@ -170,6 +236,10 @@ pub struct Scan {
     #[arg(long)]
     pub fresh: bool,
 
+    /// Try pictures again that failed before and have not changed since.
+    #[arg(long)]
+    pub retry_failed: bool,
+
     /// Count only; write nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -177,6 +247,10 @@ pub struct Scan {
     /// Report as JSON lines on standard output.
     #[arg(long)]
     pub events: bool,
+}
+
+fn gigabytes(word: &str) -> Result<f64, String> {
+    word.parse().ok().filter(|gb: &f64| *gb > 0.0).ok_or_else(|| "it must be a number above 0".into())
 }
 
 /// How JPEGs are decoded.

@@ -1,5 +1,6 @@
 //! Makes a bundle of this installation: programs, every library that is not the C library's own, ONNX Runtime, and a
-//! manifest. A host needs nothing else.
+//! manifest. A host needs nothing else, and any processor of the same kind will do: what needs a newer one's instructions
+//! looks for them when it runs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,6 +12,8 @@ use anyhow::{Context, Result, ensure};
 use protocol::setup::{Bundle, BundleFile, MANIFEST};
 use protocol::{VERSION, hash_hex};
 
+use crate::glibc;
+
 /// Programs that a host may have to run.
 const PROGRAMS: [&str; 5] = ["worker", "merger", "server", "query", "controller"];
 
@@ -18,16 +21,25 @@ const PROGRAMS: [&str; 5] = ["worker", "merger", "server", "query", "controller"
 const SYSTEM: [&str; 8] =
     ["libc.so", "libm.so", "libdl.so", "libpthread.so", "librt.so", "libresolv.so", "libutil.so", "ld-linux"];
 
-/// The processor level that the native parts were compiled for, as the build was told.
-const CFLAGS: Option<&str> = option_env!("CXXFLAGS_x86_64_unknown_linux_gnu");
+/// What ONNX Runtime opens by itself when OpenVINO is to compute; it stands beside it, where it is there at all.
+const PROVIDER: [&str; 3] =
+    ["libonnxruntime_providers_shared.so", "libonnxruntime_providers_openvino.so", "libopenvino_intel_cpu_plugin.so"];
 
 /// Writes the bundle into `out`, which it makes anew, and describes it.
 pub fn bundle(out: &Path) -> Result<Bundle> {
     let exe = std::env::current_exe().context("this program does not know where it is")?;
     let folder = exe.parent().context("this program is in no folder")?;
-    if out.exists() {
-        fs::remove_dir_all(out).with_context(|| format!("cannot empty {}", out.display()))?;
-    }
+    // Never anything that is not a bundle is replaced: the folder may be on somebody's share.
+    let free = fs::read_dir(out).map_or(true, |mut entries| entries.next().is_none());
+    ensure!(
+        free || out.join(MANIFEST).is_file(),
+        "{} is there and is no bundle; name a folder that is new, empty or an older bundle",
+        out.display()
+    );
+    let name = out.file_name().with_context(|| format!("{} is no name of a folder", out.display()))?;
+    let old = out;
+    let out = &out.with_file_name(format!(".{}.new", name.to_string_lossy()));
+    clear(out)?;
     let mut libraries = BTreeSet::new();
     for name in PROGRAMS {
         let program = folder.join(name);
@@ -40,17 +52,23 @@ pub fn bundle(out: &Path) -> Result<Bundle> {
     }
     let runtime = fs::canonicalize(clip::runtime_path()?)?;
     libraries.extend(needed(&runtime)?);
+    for library in PROVIDER.map(|name| runtime.with_file_name(name)).into_iter().filter(|l| l.is_file()) {
+        libraries.extend(needed(&library)?);
+        libraries.insert(library);
+    }
     for library in &libraries {
         let name = library.file_name().context("a library without a name")?;
         copy(library, &out.join("lib").join(name))?;
     }
     copy(&runtime, &out.join("lib/libonnxruntime.so"))?;
-    let mut files = Vec::new();
+    let (mut files, mut oldest_glibc) = (Vec::new(), None);
     for part in ["bin", "lib"] {
         let mut names: Vec<PathBuf> = fs::read_dir(out.join(part))?.map(|e| Ok(e?.path())).collect::<Result<_>>()?;
         names.sort();
         for path in names {
             let bytes = fs::read(&path)?;
+            let needed = glibc::needed(&bytes).with_context(|| format!("{} cannot be understood", path.display()))?;
+            oldest_glibc = oldest_glibc.max(needed);
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             files.push(BundleFile {
                 path: format!("{part}/{name}"),
@@ -61,16 +79,27 @@ pub fn bundle(out: &Path) -> Result<Bundle> {
         }
     }
     let all: String = files.iter().map(|f| format!("{} {}\n", f.checksum, f.path)).collect();
-    let level = CFLAGS.unwrap_or_default().split("-march=").nth(1).unwrap_or_default();
     let bundle = Bundle {
         name: format!("{VERSION}-{}", &hash_hex(all.as_bytes())[..8]),
         version: VERSION.into(),
         target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
-        cpu_level: level.split_whitespace().next().unwrap_or_default().into(),
+        glibc: oldest_glibc,
         files,
     };
     index::atomic::write_json(&out.join(MANIFEST), &bundle)?;
+    clear(old)?;
+    fs::rename(out, old).with_context(|| format!("cannot rename {} to {}", out.display(), old.display()))?;
     Ok(bundle)
+}
+
+/// Removes a folder, if it is there.
+fn clear(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("cannot empty {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

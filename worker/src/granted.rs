@@ -14,12 +14,7 @@ use crate::report::Report;
 use crate::work::{Ending, Work};
 
 /// Embeds what is granted until the controller ends it or is lost.
-pub fn follow(
-    setup: &Setup,
-    encoder: &mut ImageEncoder,
-    report: &Arc<Report>,
-    list: PathBuf,
-) -> Result<(Finished, Ending)> {
+pub fn follow(setup: &Setup, encoder: ImageEncoder, report: &Arc<Report>, list: PathBuf) -> Result<(Finished, Ending)> {
     let work = Arc::new(Work::default());
     let (reader, said) = (work.clone(), report.clone());
     let (manifest, root) = (setup.manifest.to_owned(), setup.root.clone());

@@ -6,11 +6,17 @@ mod bundle;
 mod check;
 mod encode;
 mod facts;
+mod glibc;
 mod granted;
+mod life;
 mod list;
+mod memory;
+mod moves;
 mod reconcile;
 mod report;
+mod run_files;
 mod scan;
+mod share;
 mod sort;
 mod walk;
 mod work;
@@ -20,12 +26,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use clip::{DecodeMode, EncoderOptions, Model};
+use clip::Model;
 use protocol::layout::WorkerPrefix;
 use protocol::{Event, Exit, FORMAT_VERSION, IndexPrefix, Root, RunRecord, VERSION, WorkerMeta};
 
 pub use args::Args;
-use args::{Decode, Encode, Job, Scan};
+use args::{Encode, Job, Scan};
+use life::Life;
 use report::Report;
 use work::{Ending, Work};
 
@@ -64,10 +71,16 @@ fn run_check(args: &args::Check) -> Result<Exit> {
     let token = args.token.as_deref().and_then(|t| Some((t.first()?.as_str(), t.get(1)?.as_str())));
     let report = check::check(&check::Check {
         image_dir: args.image_dir.as_deref(),
+        image_name: args.image_name.as_deref(),
         index_dir: args.index_dir.as_deref(),
         token,
         work_dir: &args.work_dir.clone().unwrap_or_else(facts::state_dir),
-        model: args.model.as_deref(),
+        encoding: &args.encoding,
+        extent: match (args.share_only, args.measure) {
+            (true, _) => check::Extent::Share,
+            (_, true) => check::Extent::Measure,
+            _ => check::Extent::Programs,
+        },
     });
     print!("{}", protocol::encode_line(&report));
     Ok(if report.problems.is_empty() { Exit::Done } else { Exit::Failed })
@@ -101,12 +114,13 @@ fn run_scan(args: Scan, report: &Report) -> Result<Exit> {
             chunk_images: args.chunk_images,
             allow_deletions: args.allow_deletions,
             fresh: args.fresh,
+            retry_failed: args.retry_failed,
             dry_run: args.dry_run,
             host: &host.hostname,
         },
         report,
     )?;
-    report.event(&Event::Scanned { summary });
+    report.event(&Event::Scanned { summary, model: spec });
     if !args.events && !args.dry_run {
         println!("{}", prefix.run(&run_id).manifest().display());
     }
@@ -119,8 +133,13 @@ fn run_encode(args: Encode, work_dir: &Path, report: &Arc<Report>) -> Result<Exi
     let worker =
         WorkerPrefix::new(std::path::absolute(args.index_prefix.as_ref().context("--index-prefix is needed")?)?);
     let prefix = worker.index();
+    let _life = match args.granted {
+        true => Some(Life::begin(work_dir, prefix.dir(), args.worker_id, &host.hostname)?),
+        false => None,
+    };
     let record = run_record(&prefix, args.run.as_deref())?;
-    let spec = model_spec(args.model.as_deref(), record.as_ref(), &prefix)?;
+    let encoding = &args.encoding;
+    let spec = model_spec(encoding.model.as_deref(), record.as_ref(), &prefix)?;
     let begun = Instant::now();
     let model = Model::open(&spec)?;
     if let Some(record) = record.as_ref().filter(|r| r.fingerprint != model.fingerprint()) {
@@ -142,10 +161,14 @@ fn run_encode(args: Encode, work_dir: &Path, report: &Arc<Report>) -> Result<Exi
         }
         None => (list::given_root(args.root.as_deref(), canonical)?.context("a granted worker needs --root")?, None),
     };
-    let threads = args.threads.unwrap_or(host.cpus as usize).max(1);
-    let mut encoder = model.image_encoder(&EncoderOptions { threads, precision: args.precision })?;
+    let options = encoding.options(&model);
+    let encoder = model.image_encoder(&options)?;
     let identity = encoder.identity().clone();
-    report.event(&Event::Ready { model: identity.clone(), load_seconds: begun.elapsed().as_secs_f64() });
+    for message in encoder.warnings() {
+        report.event(&Event::Warning { message: message.clone() });
+    }
+    let load_seconds = begun.elapsed().as_secs_f64();
+    report.event(&Event::Ready { model: identity.clone(), threads: encoder.threads(), load_seconds });
     report.begin();
     let begun = Instant::now();
     let manifest = match &plan {
@@ -157,23 +180,20 @@ fn run_encode(args: Encode, work_dir: &Path, report: &Arc<Report>) -> Result<Exi
         root: &root,
         manifest: &manifest,
         host: &host.hostname,
-        preprocess: model.preprocess(),
+        model: &model,
+        options,
         identity: identity.clone(),
-        batch_size: args.batch_size as usize,
-        decode: match args.decode {
-            Decode::Fast => DecodeMode::Fast,
-            Decode::Exact => DecodeMode::Exact,
-        },
-        decode_threads: threads,
+        decode: encoding.decode_mode(),
+        decode_threads: options.threads,
     };
     let (finished, ending, listed_failures) = match plan {
         Some(plan) => {
             let work = Work::list(plan.chunks);
-            (encode::encode(&setup, &mut encoder, &work, report)?, Ending::Finished, plan.failures)
+            (encode::encode(&setup, encoder, &work, report)?, Ending::Finished, plan.failures)
         }
         None => {
             let list = work_dir.join(format!("worker_{}_images.txt", args.worker_id));
-            let (finished, ending) = granted::follow(&setup, &mut encoder, report, list)?;
+            let (finished, ending) = granted::follow(&setup, encoder, report, list)?;
             (finished, ending, Vec::new())
         }
     };
@@ -193,7 +213,8 @@ fn run_encode(args: Encode, work_dir: &Path, report: &Arc<Report>) -> Result<Exi
         num_images: 0,
         num_failed: 0,
         processing_time_seconds: begun.elapsed().as_secs_f64(),
-        batch_size: args.batch_size as usize,
+        stages: finished.stages,
+        batch_size: finished.batch_size,
         host: host.hostname.clone(),
         checksum: String::new(),
         failures: listed_failures,
@@ -207,7 +228,8 @@ fn run_encode(args: Encode, work_dir: &Path, report: &Arc<Report>) -> Result<Exi
 fn run_record(prefix: &IndexPrefix, run_id: Option<&str>) -> Result<Option<RunRecord>> {
     let Some(run_id) = run_id.map(str::to_owned).or_else(|| prefix.newest_run()) else { return Ok(None) };
     let path = prefix.run(&run_id).record();
-    let text = std::fs::read(&path).with_context(|| format!("cannot read the run's record {}", path.display()))?;
+    let unreadable = || format!("cannot read the run's record {}; is the share mounted here?", path.display());
+    let text = std::fs::read(&path).with_context(unreadable)?;
     let record =
         serde_json::from_slice(&text).with_context(|| format!("the run's record {} is damaged", path.display()))?;
     Ok(Some(record))

@@ -9,7 +9,7 @@ use protocol::{Chunk, Chunker, Event, Failure, FailureKind, IndexPrefix, Manifes
 use tempfile::NamedTempFile;
 
 use crate::report::Report;
-use crate::sort::Sorter;
+use crate::sort::{Sorter, one_a_path};
 use crate::walk::examine;
 
 /// A list on its way to the pipeline.
@@ -93,7 +93,7 @@ pub fn plan(list: &Path, root: &Root, chunk_images: Option<u64>, report: &Report
         match judged {
             Ok(entry) => sorter.push(entry)?,
             Err((kind, detail)) => {
-                let failure = Failure { path: shown, kind, detail, host: host.into() };
+                let failure = Failure::new(shown, kind, detail, host);
                 report.event(&Event::Failure { failure: failure.clone() });
                 failures.push(failure);
             }
@@ -106,7 +106,7 @@ pub fn plan(list: &Path, root: &Root, chunk_images: Option<u64>, report: &Report
     let mut writer = ManifestWriter::new(BufWriter::new(manifest.reopen()?));
     let mut chunker = Chunker::new(chunk_images);
     let mut chunks = Vec::new();
-    for entry in sorter.sorted()? {
+    for entry in one_a_path(sorter.sorted()?) {
         let entry = entry?;
         let offset = writer.push(&entry)?;
         chunks.extend(chunker.push(offset, &entry));

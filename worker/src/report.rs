@@ -7,21 +7,40 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use protocol::{Event, encode_line};
+use crossbeam_channel::Sender;
+use protocol::{Event, Stages, encode_line};
 
 /// Where to report.
 pub struct Report {
-    events: bool,
+    to: To,
     /// `Worker 0` or `Scan`.
     who: String,
     log: Option<Mutex<File>>,
     begun: Mutex<Instant>,
 }
 
+enum To {
+    /// A controller, on standard output.
+    Controller,
+    /// A person, on standard error.
+    Person,
+    /// Another thread of this process.
+    Thread(Sender<Event>),
+}
+
 impl Report {
     /// Reports as JSON lines on standard output (`events`), or as lines on standard error.
     pub fn new(events: bool, who: String) -> Self {
-        Self { events, who, log: None, begun: Mutex::new(Instant::now()) }
+        Self::to(if events { To::Controller } else { To::Person }, who)
+    }
+
+    /// Tells another thread what a controller would be told; that it no longer listens is no fault.
+    pub fn to_thread(listener: Sender<Event>) -> Self {
+        Self::to(To::Thread(listener), String::new())
+    }
+
+    fn to(to: To, who: String) -> Self {
+        Self { to, who, log: None, begun: Mutex::new(Instant::now()) }
     }
 
     /// Also appends lines to a file. A file that cannot be opened is a warning, not an end: pictures matter more.
@@ -36,9 +55,11 @@ impl Report {
 
     /// Tells one event.
     pub fn event(&self, event: &Event) {
-        if self.events {
+        match &self.to {
             // A controller that is gone closes standard input too, which ends the worker in an orderly way.
-            let _ = std::io::stdout().lock().write_all(encode_line(event).as_bytes());
+            To::Controller => drop(std::io::stdout().lock().write_all(encode_line(event).as_bytes())),
+            To::Person => {}
+            To::Thread(listener) => drop(listener.send(event.clone())),
         }
         if let Some(text) = words(event) {
             self.line(&text);
@@ -46,9 +67,9 @@ impl Report {
     }
 
     /// Tells how far a worker is: `done` of `total` pictures since it began.
-    pub fn progress(&self, done: u64, failed: u64, total: u64, spoken: bool) {
-        if self.events {
-            self.event(&Event::Progress { done, failed });
+    pub fn progress(&self, done: u64, failed: u64, total: u64, stages: Stages, spoken: bool) {
+        if !matches!(self.to, To::Person) {
+            self.event(&Event::Progress { done, failed, stages });
         }
         if spoken {
             let seconds = self.begun.lock().expect("reading the clock does not panic").elapsed().as_secs_f64();
@@ -67,7 +88,7 @@ impl Report {
             // A full disk must not stop the work that it is not needed for.
             let _ = log.lock().expect("writing a line does not panic").write_all(line.as_bytes());
         }
-        if !self.events {
+        if matches!(self.to, To::Person) {
             let _ = std::io::stderr().lock().write_all(line.as_bytes());
         }
     }
@@ -83,14 +104,17 @@ fn progress_words(done: u64, total: u64, seconds: f64) -> String {
 /// An event as a person reads it; `None` for what would only be noise.
 fn words(event: &Event) -> Option<String> {
     Some(match event {
-        Event::Ready { model, load_seconds } => format!(
-            "Model {} loaded in {load_seconds:.1} s ({} on {}, {} values)",
-            model.model_name, model.precision, model.provider, model.embedding_dim
+        Event::Ready { model, threads, load_seconds } => format!(
+            "Model {} ready in {load_seconds:.1} s: {} {}, {threads} threads, deviation {:.4}",
+            model.model_name,
+            model.provider,
+            model.precision,
+            model.deviation.unwrap_or_default()
         ),
         Event::Scanning { scanned } => format!("Scanned {scanned} images so far"),
-        Event::Scanned { summary: s } => format!(
-            "Scanned {} images: {} to embed, {} already indexed, {} gone, {} failed",
-            s.scanned, s.new, s.standing, s.gone, s.failed
+        Event::Scanned { summary: s, .. } => format!(
+            "Scanned {} images: {} to embed, {} already indexed ({} moved), {} gone, {} failed",
+            s.scanned, s.new, s.standing, s.moved, s.gone, s.failed
         ),
         Event::Failure { failure: f } => format!("Failed: {:?}: {}: {}", f.path, f.kind, f.detail),
         Event::Warning { message } => format!("Warning: {message}"),
@@ -100,7 +124,7 @@ fn words(event: &Event) -> Option<String> {
         | Event::Chunk { .. }
         | Event::Progress { .. }
         | Event::Part { .. }
-        | Event::Revoked { .. } => {
+        | Event::Trying { .. } => {
             return None;
         }
     })

@@ -1,22 +1,24 @@
 //! Scan: a folder (or a list) in, a manifest on the share and chunk descriptors out.
 
-use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Write};
+use std::cell::Cell;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use protocol::layout::RunDir;
 use protocol::{
-    Chunker, Entry, Event, FORMAT_VERSION, Failure, FailureKind, ImagePath, IndexPrefix, ManifestWriter, Root,
-    RunRecord, ScanSummary, encode_line, read_list,
+    Entry, Event, FORMAT_VERSION, Failure, FailureKind, ImagePath, IndexPrefix, PICTURE_EXTENSIONS, Root, RunRecord,
+    ScanSummary, read_list,
 };
 
-use crate::reconcile::{Standing, Verdict, reconcile};
+use crate::moves::Moves;
+use crate::reconcile::{Verdict, reconcile};
 use crate::report::Report;
-use crate::sort::Sorter;
+use crate::run_files::RunFiles;
+use crate::sort::{Sorter, one_a_path};
 use crate::walk::{Exclude, Found, examine, walk};
 
 /// Folders read ahead at once: a share answers each slowly but many together.
@@ -40,84 +42,134 @@ pub struct Scan<'a> {
     pub allow_deletions: bool,
     /// Take nothing of the present index as standing.
     pub fresh: bool,
+    /// Try pictures again that failed before and have not changed.
+    pub retry_failed: bool,
     /// Write nothing; only count.
     pub dry_run: bool,
     pub host: &'a str,
 }
 
-/// Runs the scan; chunks and progress go to `report` while it runs.
+/// Runs the scan; progress goes to `report` while it runs, and chunks when it is through.
 pub fn scan(scan: &Scan, report: &Report) -> Result<ScanSummary> {
-    let exclude = globs(scan.exclude)?;
     let here = scan.root.here();
-    let full_scan = scan.image_list.is_none();
-    if full_scan {
-        ensure!(here.is_dir(), "the image folder {} is not there; is the share mounted?", here.display());
-    }
-    let standing = standing(scan, report)?;
-    let rows_before = if scan.fresh { 0 } else { index::read_meta(scan.prefix)?.map_or(0, |m| m.num_images) };
-    let mut output = Output::open(scan)?;
-    let mut summary = ScanSummary::default();
-    let mut chunker = Chunker::new(scan.chunk_images);
-    let mut said = Instant::now();
-    let excluded = exclude.clone();
-    let may_drop = |path: &ImagePath| full_scan && !excluded_with_folders(&excluded, path.as_str());
     let found: Box<dyn Iterator<Item = Result<Found>>> = match scan.image_list {
         Some(list) => listed(scan.root, list)?,
         None => {
+            ensure!(here.is_dir(), "the image folder {} is not there; is the share mounted?", here.display());
             let skip = vec![scan.prefix.dir().into(), scan.prefix.results()];
             let skip = skip.into_iter().map(|p: PathBuf| std::path::absolute(&p).unwrap_or(p)).collect();
+            let exclude = globs(scan.exclude)?;
             let exclude: Exclude = Arc::new(move |path| exclude.is_match(path));
             Box::new(walk(here, skip, exclude, READERS).map(Ok))
         }
     };
-    reconcile(found, standing, may_drop, |verdict| {
+    judge(scan, found, report)
+}
+
+/// Compares what was found, in path order, with what stands.
+fn judge(scan: &Scan, found: impl Iterator<Item = Result<Found>>, report: &Report) -> Result<ScanSummary> {
+    let here = scan.root.here();
+    let full_scan = scan.image_list.is_none();
+    let excluded = globs(scan.exclude)?;
+    let may_drop = |path: &ImagePath| full_scan && !excluded_with_folders(&excluded, path.as_str());
+    let standing = standing(scan, report)?;
+    let rows_before = if scan.fresh { 0 } else { index::read_meta(scan.prefix)?.map_or(0, |m| m.num_images) };
+    let rows = standing.as_ref().map(index::Standing::files);
+    let mut files = RunFiles::create(scan.prefix, scan.run_id, scan.chunk_images, scan.dry_run)?;
+    let (mut summary, mut moves) = (ScanSummary::default(), Moves::default());
+    let said = Cell::new(Instant::now());
+    let alive = |scanned: u64| {
+        if said.get().elapsed() > Duration::from_millis(300) {
+            said.set(Instant::now());
+            report.event(&Event::Scanning { scanned });
+        }
+    };
+    let failure = |path, kind, detail| Failure::new(path, kind, detail, scan.host);
+    let standing = standing.into_iter().flatten().map(|row| Ok(row?));
+    reconcile(found, standing, failed_before(scan)?, may_drop, |verdict| {
+        if summary.scanned.is_multiple_of(256) {
+            alive(summary.scanned);
+        }
+        count(&mut summary, &verdict);
         match verdict {
-            Verdict::New(entry) => {
-                (summary.scanned, summary.new) = (summary.scanned + 1, summary.new + 1);
-                let offset = output.manifest.push(&entry)?;
-                if let Some(chunk) = chunker.push(offset, &entry) {
-                    report.event(&Event::Chunk { chunk });
-                }
-            }
-            Verdict::Stands => (summary.scanned, summary.standing) = (summary.scanned + 1, summary.standing + 1),
+            Verdict::New(entry) => files.missing(&entry),
+            Verdict::Stands(row) => moves.stands(&row),
+            Verdict::FailedBefore(entry) => files.failed_before(&entry),
             Verdict::Gone(row) => {
-                summary.gone += u64::from(row.in_index);
-                output.gone(&row.entry)?;
+                moves.lost(&row, true)?;
+                files.gone(&row.entry)
             }
             Verdict::Changed(row) => {
-                summary.changed += u64::from(row.in_index);
-                output.gone(&row.entry)?;
+                moves.lost(&row, false)?;
+                files.gone(&row.entry)
             }
-            Verdict::Failed { shown, kind, detail } => {
-                (summary.scanned, summary.failed) = (summary.scanned + 1, summary.failed + 1);
-                output.failure(report, Failure { path: shown, kind, detail, host: scan.host.into() })?;
-            }
+            Verdict::Failed { shown, kind, detail } => tell(&mut files, report, failure(shown, kind, detail)),
             Verdict::FolderUnreadable { folder, detail } => {
                 ensure!(folder.is_some(), "{}: {detail}", here.display());
-                summary.unreadable_folders += 1;
                 let path = folder.map_or_else(String::new, |f| scan.root.canonical_path(&f));
-                let kind = FailureKind::FolderUnreadable;
-                output.failure(report, Failure { path, kind, detail, host: scan.host.into() })?;
+                tell(&mut files, report, failure(path, FailureKind::FolderUnreadable, detail))
             }
         }
-        if said.elapsed() > Duration::from_millis(300) {
-            said = Instant::now();
-            report.event(&Event::Scanning { scanned: summary.scanned });
-        }
-        Ok(())
     })?;
     if summary.scanned == 0 && summary.unreadable_folders == 0 {
         bail!(
-            "no pictures in {}; nothing is changed. Is the share mounted? Pictures are jpeg, jpg, png, bmp, gif, webp, tif, tiff",
-            scan.image_list.unwrap_or(here).display()
+            "no pictures in {}; nothing is changed. Is the share mounted? Pictures are {}",
+            scan.image_list.unwrap_or(here).display(),
+            PICTURE_EXTENSIONS.join(", ")
         );
     }
-    guard_deletions(scan, &summary, rows_before)?;
-    if let Some(chunk) = chunker.finish() {
+    if let Some(rows) = rows {
+        let found = moves.find(&rows, scan.root, files.manifest()?, || alive(summary.scanned))?;
+        summary.moved = found.moved.len();
+        summary.new -= summary.moved;
+        summary.standing += summary.moved;
+        summary.gone -= found.kept;
+        guard_deletions(scan, &summary, rows_before)?;
+        if summary.moved > 0 {
+            let mut mover = rows.mover(scan.prefix, scan.host);
+            files.take_out(found.moved, |part| {
+                alive(summary.scanned);
+                if scan.dry_run { Ok(None) } else { Ok(Some(mover.publish(part)?)) }
+            })?;
+        }
+    }
+    let record = RunRecord {
+        format_version: FORMAT_VERSION,
+        run_id: scan.run_id.into(),
+        started: chrono::Local::now().to_rfc3339(),
+        root: scan.root.canonical().into(),
+        model: scan.model.into(),
+        fingerprint: scan.fingerprint.into(),
+        full_scan,
+        summary,
+        proof: None,
+    };
+    for chunk in files.finish(&record)? {
         report.event(&Event::Chunk { chunk });
     }
-    output.finish(scan, full_scan, summary)?;
     Ok(summary)
+}
+
+fn tell(files: &mut RunFiles, report: &Report, failure: Failure) -> Result<()> {
+    files.failed(&failure)?;
+    report.event(&Event::Failure { failure });
+    Ok(())
+}
+
+/// Counts a verdict.
+fn count(summary: &mut ScanSummary, verdict: &Verdict) {
+    let s = summary;
+    match verdict {
+        Verdict::New(_) => (s.scanned, s.new) = (s.scanned + 1, s.new + 1),
+        Verdict::Stands(_) => (s.scanned, s.standing) = (s.scanned + 1, s.standing + 1),
+        Verdict::FailedBefore(_) => {
+            (s.scanned, s.failed, s.failed_before) = (s.scanned + 1, s.failed + 1, s.failed_before + 1);
+        }
+        Verdict::Failed { .. } => (s.scanned, s.failed) = (s.scanned + 1, s.failed + 1),
+        Verdict::Gone(row) => s.gone += u64::from(row.in_index),
+        Verdict::Changed(row) => s.changed += u64::from(row.in_index),
+        Verdict::FolderUnreadable { .. } => s.unreadable_folders += 1,
+    }
 }
 
 /// Promise 5: many rows gone at once looks like a wrong folder or a share that is not mounted.
@@ -133,9 +185,10 @@ fn guard_deletions(scan: &Scan, summary: &ScanSummary, rows_before: u64) -> Resu
     Ok(())
 }
 
-fn standing(scan: &Scan, report: &Report) -> Result<Box<dyn Iterator<Item = Result<Standing>>>> {
+/// What stands; nothing for a fresh index.
+fn standing(scan: &Scan, report: &Report) -> Result<Option<index::Standing>> {
     if scan.fresh {
-        return Ok(Box::new(std::iter::empty()));
+        return Ok(None);
     }
     if let Some(meta) = index::read_meta(scan.prefix)? {
         ensure!(
@@ -152,10 +205,18 @@ fn standing(scan: &Scan, report: &Report) -> Result<Box<dyn Iterator<Item = Resu
     for message in standing.skipped() {
         report.event(&Event::Warning { message: message.clone() });
     }
-    Ok(Box::new(standing.map(|row| {
-        let row = row?;
-        Ok(Standing { entry: row.entry, in_index: row.in_index })
-    })))
+    Ok(Some(standing))
+}
+
+/// Pictures that need not be tried again while they are so, by path.
+fn failed_before(scan: &Scan) -> Result<impl Iterator<Item = Result<Entry>>> {
+    let mut sorter = Sorter::default();
+    if !scan.fresh && !scan.retry_failed {
+        for entry in index::would_fail_again(scan.prefix, scan.root.canonical())? {
+            sorter.push(entry?)?;
+        }
+    }
+    sorter.sorted()
 }
 
 /// The pictures of a list, sorted, each looked at where it is.
@@ -182,7 +243,8 @@ fn listed(root: &Root, list: &Path) -> Result<Box<dyn Iterator<Item = Result<Fou
         }
     }
     // Failures of a list come first; they stand for no row, since a list never deletes.
-    Ok(Box::new(failed.into_iter().map(Ok).chain(sorter.sorted()?.map(|e| e.map(Found::Picture)))))
+    let pictures = one_a_path(sorter.sorted()?).map(|entry| entry.map(Found::Picture));
+    Ok(Box::new(failed.into_iter().map(Ok).chain(pictures)))
 }
 
 fn globs(patterns: &[String]) -> Result<GlobSet> {
@@ -197,76 +259,5 @@ fn excluded_with_folders(set: &GlobSet, path: &str) -> bool {
     set.is_match(path) || path.match_indices('/').any(|(end, _)| set.is_match(&path[..end]))
 }
 
-/// The files of a run while it is scanned.
-struct Output {
-    manifest: ManifestWriter<Box<dyn Write>>,
-    gone: Box<dyn Write>,
-    failures: Box<dyn Write>,
-    dir: Option<RunDir>,
-}
-
-impl Output {
-    fn open(scan: &Scan) -> Result<Self> {
-        if scan.dry_run {
-            let sink = || Box::new(std::io::sink());
-            return Ok(Self { manifest: ManifestWriter::new(sink()), gone: sink(), failures: sink(), dir: None });
-        }
-        let dir = scan.prefix.run(scan.run_id);
-        let cannot = || format!("cannot write to the index folder {}", scan.prefix.dir().display());
-        fs::create_dir_all(dir.dir()).with_context(cannot)?;
-        let create = |path: PathBuf| -> Result<Box<dyn Write>> {
-            let file = File::create(&path).with_context(cannot)?;
-            Ok(Box::new(BufWriter::new(Synced(file))))
-        };
-        Ok(Self {
-            manifest: ManifestWriter::new(create(dir.manifest())?),
-            gone: create(dir.gone())?,
-            failures: create(dir.scan_failures())?,
-            dir: Some(dir),
-        })
-    }
-
-    fn gone(&mut self, entry: &Entry) -> Result<()> {
-        Ok(self.gone.write_all(encode_line(entry).as_bytes())?)
-    }
-
-    fn failure(&mut self, report: &Report, failure: Failure) -> Result<()> {
-        self.failures.write_all(encode_line(&failure).as_bytes())?;
-        report.event(&Event::Failure { failure });
-        Ok(())
-    }
-
-    /// Everything reaches the disk before the record that says so.
-    fn finish(self, scan: &Scan, full_scan: bool, summary: ScanSummary) -> Result<()> {
-        let Some(dir) = self.dir else { return Ok(()) };
-        for mut output in [self.manifest.into_inner(), self.gone, self.failures] {
-            output.flush().with_context(|| format!("cannot write the run's files in {}", dir.dir().display()))?;
-        }
-        let record = RunRecord {
-            format_version: FORMAT_VERSION,
-            run_id: scan.run_id.into(),
-            started: chrono::Local::now().to_rfc3339(),
-            root: scan.root.canonical().into(),
-            model: scan.model.into(),
-            fingerprint: scan.fingerprint.into(),
-            full_scan,
-            summary,
-            proof: None,
-        };
-        index::atomic::write_json(&dir.record(), &record)?;
-        Ok(())
-    }
-}
-
-/// A file whose flush reaches the disk.
-struct Synced(File);
-
-impl Write for Synced {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.0.sync_data()
-    }
-}
+#[cfg(test)]
+mod tests;

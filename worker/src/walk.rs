@@ -4,6 +4,7 @@
 //! files are followed, links to folders are not: a link that leads back would never end.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -175,8 +176,13 @@ impl Shared {
             match std::mem::replace(&mut *state, Listing::Running) {
                 Listing::Done(items) => {
                     *state = Listing::Consumed;
-                    lock(&self.queue).ahead -= items.len();
-                    self.changed.notify_all();
+                    let mut queue = lock(&self.queue);
+                    let was_full = queue.ahead >= AHEAD;
+                    queue.ahead -= items.len();
+                    // Whoever is woken for nothing costs more than the folder.
+                    if was_full && queue.ahead < AHEAD {
+                        self.changed.notify_all();
+                    }
                     return items;
                 }
                 other => *state = other,
@@ -191,35 +197,37 @@ impl Shared {
             let detail = format!("cannot list the folder: {e}");
             vec![Item::Found(Found::Unreadable { folder: ImagePath::new(folder).ok(), detail })]
         });
+        let folders =
+            items.iter().rev().filter_map(|item| if let Item::Folder(slot) = item { Some(slot) } else { None });
         let mut queue = lock(&self.queue);
-        for item in items.iter().rev() {
-            if let Item::Folder(slot) = item {
-                queue.folders.push_front(slot.clone());
-            }
+        let before = queue.folders.len();
+        folders.for_each(|slot| queue.folders.push_front(slot.clone()));
+        if queue.folders.len() > before {
+            self.changed.notify_all();
         }
         drop(queue);
-        self.changed.notify_all();
         items
     }
 
     fn read(&self, folder: &str) -> io::Result<Vec<Item>> {
         let here = if folder.is_empty() { self.root.clone() } else { self.root.join(folder) };
-        let mut entries = fs::read_dir(&here)?.collect::<io::Result<Vec<_>>>()?;
-        entries.sort_unstable_by(|a, b| a.file_name().as_bytes().cmp(b.file_name().as_bytes()));
-        Ok(entries.iter().filter_map(|entry| self.item(folder, entry)).collect())
+        let entries = fs::read_dir(&here)?.map(|entry| entry.map(|entry| (entry.file_name(), entry)));
+        let mut entries = entries.collect::<io::Result<Vec<_>>>()?;
+        entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(entries.into_iter().filter_map(|(name, entry)| self.item(folder, &name, &entry)).collect())
     }
 
-    fn item(&self, folder: &str, entry: &fs::DirEntry) -> Option<Item> {
-        let (name, path) = (entry.file_name(), entry.path());
-        let is_folder = entry.file_type().is_ok_and(|t| t.is_dir());
-        if name.as_bytes().starts_with(b".") || (!is_folder && !is_picture(Path::new(&name))) {
+    fn item(&self, folder: &str, name: &OsStr, entry: &fs::DirEntry) -> Option<Item> {
+        let file_type = entry.file_type().ok();
+        let is_folder = file_type.is_some_and(|t| t.is_dir());
+        if name.as_bytes().starts_with(b".") || (!is_folder && !is_picture(Path::new(name))) {
             return None;
         }
-        if is_folder && (FOREIGN.iter().any(|f| name == *f) || self.skip.contains(&path)) {
+        if is_folder && (FOREIGN.iter().any(|f| name == *f) || self.skip.contains(&entry.path())) {
             return None;
         }
         let Some(name) = name.to_str() else {
-            return Some(Item::Unnameable(path));
+            return Some(Item::Unnameable(entry.path()));
         };
         let relative = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
         if (self.exclude)(&relative) {
@@ -229,14 +237,19 @@ impl Shared {
             return Some(Item::Folder(Slot::waiting(relative)));
         }
         let image = ImagePath::new(relative).ok()?;
-        match examine(&path, image.clone()) {
+        // Looked at from the folder that is open, which is quicker; but that does not follow links.
+        let is_link = file_type.is_none_or(|t| t.is_symlink());
+        let seen = if is_link { fs::metadata(entry.path()) } else { entry.metadata() };
+        match state(seen) {
             // A link to a folder that is called like a picture.
             Err((_, detail)) if detail == IS_FOLDER => None,
             Err((kind, detail)) => {
-                let shown = path.to_string_lossy().into_owned();
+                let shown = entry.path().to_string_lossy().into_owned();
                 Some(Item::Found(Found::Failed { path: Some(image), shown, kind, detail }))
             }
-            Ok(entry) => Some(Item::Found(Found::Picture(entry))),
+            Ok((size_bytes, mtime_ns)) => {
+                Some(Item::Found(Found::Picture(Entry { path: image, size_bytes, mtime_ns })))
+            }
         }
     }
 }
@@ -259,8 +272,13 @@ const IS_FOLDER: &str = "it is a folder";
 
 /// A picture's size and time, or why it is none that can be read.
 pub fn examine(path: &Path, image: ImagePath) -> Result<Entry, (FailureKind, String)> {
-    match fs::metadata(path) {
-        Ok(m) if m.is_file() => Ok(Entry { path: image, size_bytes: m.len(), mtime_ns: mtime_ns(&m) }),
+    state(fs::metadata(path)).map(|(size_bytes, mtime_ns)| Entry { path: image, size_bytes, mtime_ns })
+}
+
+/// Size and time of what was looked at.
+fn state(seen: io::Result<fs::Metadata>) -> Result<(u64, i64), (FailureKind, String)> {
+    match seen {
+        Ok(m) if m.is_file() => Ok((m.len(), mtime_ns(&m))),
         Ok(m) if m.is_dir() => Err((FailureKind::Unreadable, IS_FOLDER.into())),
         Ok(_) => Err((FailureKind::Unreadable, "it is not a regular file".into())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Err((FailureKind::Vanished, e.to_string())),

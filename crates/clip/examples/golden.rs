@@ -1,4 +1,4 @@
-//! How far a model's vectors are from the reference: `golden MODEL GOLDEN_JSON PICTURES`.
+//! How far a model's vectors are from the reference: `golden MODEL GOLDEN_JSON PICTURES [PRECISION]`.
 //!
 //! MODEL is a name or a folder, GOLDEN_JSON what `tests/golden/make.py MODEL_DIR OUT` wrote for that model, PICTURES
 //! the folder `tests/golden`. Prints the mean and worst deviation, as shares of the median distance between pictures,
@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use clip::{DecodeLimits, DecodeMode, EncoderOptions, Model, decode};
+use clip::{DecodeLimits, DecodeMode, EncoderOptions, Model, Precision, decode};
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -14,12 +14,13 @@ use common::{Golden, distance, summary};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [model, golden, pictures] = &arguments[..] else {
-        return Err("usage: golden MODEL GOLDEN_JSON PICTURES".into());
+    let [model, golden, pictures, precision @ ..] = &arguments[..] else {
+        return Err("usage: golden MODEL GOLDEN_JSON PICTURES [PRECISION]".into());
     };
+    let precision = precision.first().map_or(Ok(Precision::Auto), |word| word.parse())?;
     let golden = Golden::read(Path::new(golden));
     let model = Model::open(model)?;
-    let mut encoder = model.image_encoder(&EncoderOptions::default())?;
+    let mut encoder = model.image_encoder(&EncoderOptions { precision, ..Default::default() })?;
     println!("{:?}", encoder.identity());
     for mode in [DecodeMode::Exact, DecodeMode::Fast] {
         let mut deviations = Vec::new();
@@ -36,7 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             golden.spread()
         );
     }
-    let mut encoder = model.text_encoder(&EncoderOptions::default())?;
+    let mut encoder = model.text_encoder(0)?;
     let wrong = golden.tokens.iter().filter(|(text, ids)| encoder.token_ids(text).ok().as_ref() != Some(ids));
     let wrong: Vec<&str> = wrong.map(|(text, _)| text.as_str()).collect();
     println!("tokens: {} of {} texts differ {wrong:?}", wrong.len(), golden.tokens.len());

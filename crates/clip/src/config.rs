@@ -12,6 +12,24 @@ use crate::ModelError;
 pub struct Config {
     #[serde(default)]
     pub text_config: TextConfig,
+    #[serde(default)]
+    pub vision_config: VisionConfig,
+}
+
+/// The vision side of `config.json`, as far as it tells how much memory a picture takes.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default)]
+pub struct VisionConfig {
+    pub patch_size: u64,
+    pub hidden_size: u64,
+    pub intermediate_size: u64,
+    pub num_attention_heads: u64,
+}
+
+impl Default for VisionConfig {
+    fn default() -> Self {
+        Self { patch_size: 32, hidden_size: 768, intermediate_size: 3072, num_attention_heads: 12 }
+    }
 }
 
 /// The text side of `config.json`.

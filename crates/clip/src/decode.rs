@@ -5,10 +5,13 @@
 
 mod colour;
 mod gif;
+mod heif;
 mod jpeg;
 mod jpeg_stream;
+mod jxl;
 mod orientation;
 mod other;
+mod raw;
 mod tiff;
 
 use std::fmt;
@@ -16,6 +19,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ::image::ImageFormat;
 use protocol::FailureKind;
+
+use self::raw::Raw;
 
 /// How exactly a JPEG is decoded. Other formats are always exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +57,8 @@ pub struct Picture {
     pub height: usize,
     /// 3 x width x height values.
     pub rgb: Vec<u8>,
+    /// What of the picture could not be read; what is missing is grey. `None` if it is whole.
+    pub damage: Option<String>,
 }
 
 impl fmt::Debug for Picture {
@@ -64,7 +71,7 @@ impl fmt::Debug for Picture {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}: {detail}")]
 pub struct DecodeError {
-    /// [`FailureKind::Undecodable`] or [`FailureKind::TooManyPixels`].
+    /// [`FailureKind::Undecodable`], [`FailureKind::NoDecoder`] or [`FailureKind::TooManyPixels`].
     pub kind: FailureKind,
     /// What exactly is wrong.
     pub detail: String,
@@ -73,6 +80,11 @@ pub struct DecodeError {
 impl DecodeError {
     fn undecodable(detail: impl fmt::Display) -> Self {
         Self { kind: FailureKind::Undecodable, detail: detail.to_string() }
+    }
+
+    /// The fault is the machine's, not the picture's.
+    fn no_decoder(detail: impl fmt::Display) -> Self {
+        Self { kind: FailureKind::NoDecoder, detail: detail.to_string() }
     }
 }
 
@@ -91,8 +103,10 @@ impl DecodeLimits {
     }
 }
 
-/// Decodes a picture: JPEG, PNG, GIF, WebP, BMP or TIFF, of an animation the first frame, of several pages the first.
-/// The EXIF orientation is applied, transparency dropped, CMYK converted, 16 bits scaled to 8.
+/// Decodes a picture: JPEG, PNG, GIF, WebP, BMP, TIFF or JPEG XL, of an animation the first frame, of several pages the
+/// first; HEIC or AVIF where this machine has libheif; of a CR2, CR3, NEF, ARW, DNG or RAF the largest preview.
+/// It is turned upright, transparency dropped, CMYK converted, 16 bits scaled to 8. Of a JPEG that ends too early there
+/// is what can be read, marked as [`Picture::damage`].
 ///
 /// `target_side` is what [`crate::Preprocess::side`] gives; only [`DecodeMode::Fast`] uses it.
 pub fn decode(
@@ -101,22 +115,37 @@ pub fn decode(
     target_side: usize,
     limits: &DecodeLimits,
 ) -> Result<Picture, DecodeError> {
-    let decoded = catch_unwind(AssertUnwindSafe(|| {
-        match ::image::guess_format(bytes) {
-            Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, mode, target_side, limits),
-            Ok(ImageFormat::Gif) => gif::decode(bytes, limits),
-            Ok(ImageFormat::Tiff) => tiff::decode(bytes, limits),
-            Ok(format @ (ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp)) => {
-                other::decode(bytes, format, limits)
-            }
-            Ok(format) => Err(DecodeError::undecodable(format!("{format:?} pictures are not supported"))),
-            // BigTIFF, which the crate does not recognise.
-            Err(_) if bytes.starts_with(b"II+\0") || bytes.starts_with(b"MM\0+") => tiff::decode(bytes, limits),
-            Err(_) if bytes.is_empty() => Err(DecodeError::undecodable("the file is empty")),
-            Err(_) => Err(DecodeError::undecodable("no picture of a known format")),
-        }
-    }));
+    let decoded = catch_unwind(AssertUnwindSafe(|| by_content(bytes, mode, target_side, limits)));
     let picture = decoded.unwrap_or_else(|_| Err(DecodeError::undecodable("its decoder panicked")))?;
     debug_assert_eq!(picture.rgb.len(), 3 * picture.width * picture.height);
     Ok(picture)
+}
+
+fn by_content(
+    bytes: &[u8],
+    mode: DecodeMode,
+    target_side: usize,
+    limits: &DecodeLimits,
+) -> Result<Picture, DecodeError> {
+    // Some of these look like TIFF, too.
+    if let Some(raw) = Raw::open(bytes) {
+        return raw.decode(mode, target_side, limits);
+    }
+    if heif::is_heif(bytes) {
+        return heif::decode(bytes, limits);
+    }
+    if jxl::is_jxl(bytes) {
+        return jxl::decode(bytes, limits);
+    }
+    match ::image::guess_format(bytes) {
+        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, None, mode, target_side, limits),
+        Ok(ImageFormat::Gif) => gif::decode(bytes, limits),
+        Ok(ImageFormat::Tiff) => tiff::decode(bytes, limits),
+        Ok(format @ (ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp)) => other::decode(bytes, format, limits),
+        Ok(format) => Err(DecodeError::undecodable(format!("{format:?} pictures are not supported"))),
+        // BigTIFF, which the crate does not recognise.
+        Err(_) if bytes.starts_with(b"II+\0") || bytes.starts_with(b"MM\0+") => tiff::decode(bytes, limits),
+        Err(_) if bytes.is_empty() => Err(DecodeError::undecodable("the file is empty")),
+        Err(_) => Err(DecodeError::undecodable("no picture of a known format")),
+    }
 }

@@ -72,11 +72,38 @@ pub enum ModelError {
         /// What is wrong and what to do.
         detail: String,
     },
-    /// A precision that this machine or runtime does not have.
-    #[error("precision {precision} is not available on this machine with this runtime: use auto or fp32")]
-    Precision {
-        /// The precision.
-        precision: crate::Precision,
+    /// A provider or precision that is not to be had on this machine.
+    #[error("{wanted} is not to be had on this machine: {why}")]
+    NotHere {
+        /// What was asked for.
+        wanted: String,
+        /// What is missing, and how to get it.
+        why: String,
+    },
+    /// The self-check failed: an encoder gives other vectors than the model must.
+    #[error(
+        "{file}: the self-check failed. On {choice} the golden pictures' vectors are {deviation:.3} of the distance between \
+         pictures away from what they must be; at most {bound} is allowed{advice}"
+    )]
+    Deviates {
+        /// The graph.
+        file: String,
+        /// Provider and precision.
+        choice: String,
+        /// How far it is off, as a share of the median distance between pictures.
+        deviation: f64,
+        /// How far it may be off.
+        bound: f64,
+        /// What would pass, or what to do, as a sentence of its own; empty if there is no need of any.
+        advice: String,
+    },
+    /// A file could not be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
     },
     /// The model failed on a batch.
     #[error("{file} failed on a batch of {batch}: {detail}")]
@@ -91,6 +118,15 @@ pub enum ModelError {
 }
 
 impl ModelError {
+    /// Whether the runtime did not get the memory that it needed, so that a smaller batch may pass. There is no error
+    /// code for it: these are the words of ONNX Runtime's arenas, of C++ and of CUDA.
+    pub fn is_out_of_memory(&self) -> bool {
+        let Self::Run { detail, .. } = self else { return false };
+        ["allocate memory", "smaller than requested bytes", "bad_alloc", "out of memory"]
+            .iter()
+            .any(|words| detail.contains(words))
+    }
+
     pub(crate) fn unusable(file: impl Into<String>, detail: impl ToString) -> Self {
         Self::Unusable { file: file.into(), detail: detail.to_string() }
     }

@@ -96,6 +96,11 @@ impl Hub {
         }
     }
 
+    /// This machine's cache alone: nothing is fetched.
+    pub fn cache_alone() -> Self {
+        Self { offline: true, ..Self::from_env() }
+    }
+
     /// The folder in the cache that holds the model's files; what is missing is fetched.
     pub fn folder(&self, model: &HubModel) -> Result<PathBuf, ModelError> {
         let repo = Repo::with_revision(model.repository.into(), RepoType::Model, model.revision.into());
@@ -113,7 +118,9 @@ impl Hub {
             reason,
         };
         if self.offline {
-            return Err(unavailable("HF_HUB_OFFLINE is set".into()));
+            return Err(unavailable(
+                "nothing may be fetched now (HF_HUB_OFFLINE, or a look that changes nothing)".into(),
+            ));
         }
         self.reach().map_err(|e| unavailable(format!("{} cannot be reached: {e}", self.endpoint)))?;
         let builder = ApiBuilder::from_cache(Cache::new(self.cache.clone())).with_endpoint(self.endpoint.clone());

@@ -12,6 +12,7 @@ mod config;
 mod decode;
 mod encoder;
 mod error;
+mod golden;
 mod hub;
 mod model;
 mod preprocess;
@@ -21,8 +22,9 @@ mod store;
 mod tokenizer;
 
 pub use decode::{DecodeError, DecodeLimits, DecodeMode, Picture, decode};
-pub use encoder::{EncoderOptions, ImageEncoder, Precision, TextEncoder, UnknownPrecision};
+pub use encoder::{EncoderOptions, ImageEncoder, MemoryBudget, Precision, Provider, TextEncoder, UnknownWord};
 pub use error::ModelError;
+pub use golden::golden_pictures;
 pub use model::Model;
 pub use preprocess::Preprocess;
 pub use protocol::{Embedding, ModelIdentity, NotAVector};

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use protocol::ModelIdentity;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::config::{Config, PreprocessorConfig, TokenizerConfig, parse};
-use crate::encoder::{EncoderOptions, ImageEncoder, TextEncoder};
+use crate::config::{Config, PreprocessorConfig, TokenizerConfig, VisionConfig, parse};
+use crate::encoder::{Choice, EncoderOptions, ImageEncoder, TextEncoder, checked};
+use crate::hub::Hub;
 use crate::store::{self, Files};
 use crate::tokenizer::TextTokenizer;
 use crate::{ModelError, Preprocess};
@@ -27,7 +28,9 @@ pub struct Model {
     tokenizer_config: TokenizerConfig,
     tokenizer: (String, Cow<'static, [u8]>),
     vision: Graph,
+    vision_int8: Option<Graph>,
     text: Graph,
+    folder: Option<PathBuf>,
 }
 
 /// One of a model's two graphs.
@@ -48,6 +51,27 @@ impl fmt::Display for Graph {
     }
 }
 
+impl Graph {
+    /// Its files: its own, and those beside it where ONNX exporters put weights that do not fit into that.
+    fn files(&self) -> Vec<PathBuf> {
+        let Self::File(path) = self else { return Vec::new() };
+        let beside = ["_data", ".data"].map(|end| {
+            let mut beside = path.clone().into_os_string();
+            beside.push(end);
+            PathBuf::from(beside)
+        });
+        std::iter::once(path.clone()).chain(beside.into_iter().filter(|file| file.is_file())).collect()
+    }
+
+    /// Bytes of all of it; what cannot be read counts nothing.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::BuiltIn(_, bytes) => bytes.len() as u64,
+            Self::File(_) => self.files().iter().filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum(),
+        }
+    }
+}
+
 impl Model {
     /// Opens a model: by name (`demo`, `clip-vit-b-32`, `clip-vit-b-16`, `clip-vit-l-14`, in any case), or from a
     /// folder in Hugging Face layout, which is anything else that exists as a folder or has a path separator in it.
@@ -57,7 +81,15 @@ impl Model {
     /// # Errors
     /// If files are absent, and cannot be fetched, or are not what they should be; the text says what to do.
     pub fn open(spec: &str) -> Result<Self, ModelError> {
-        Self::from_files(Self::canonical_name(spec), store::find(spec)?)
+        Self::from_files(Self::canonical_name(spec), store::find(spec, &Hub::from_env())?)
+    }
+
+    /// The same for a model that is on this machine already; nothing is fetched.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_here(spec: &str) -> Result<Self, ModelError> {
+        Self::from_files(Self::canonical_name(spec), store::find(spec, &Hub::cache_alone())?)
     }
 
     /// The name under which a model is known: `clip-ViT-B-32` is `clip-vit-b-32`, a folder is its whole path.
@@ -81,24 +113,27 @@ impl Model {
         &self.preprocess
     }
 
-    /// Opens its encoder for pictures.
+    /// Opens its encoder for pictures: the best that `options` allow and that passes the self-check. A model that has
+    /// never been used here is first asked, in fp32, for the vectors that it must give from then on.
     ///
     /// # Errors
-    /// If ONNX Runtime is absent, the precision is not to be had, or the graph is no CLIP image encoder.
+    /// If ONNX Runtime is absent, what is asked for is not to be had, the graph is no CLIP image encoder, or its
+    /// vectors are beyond the bound.
     pub fn image_encoder(&self, options: &EncoderOptions) -> Result<ImageEncoder, ModelError> {
-        ImageEncoder::open(self, options)
+        checked::open(self, options)
     }
 
-    /// Opens its encoder for texts.
+    /// Opens its encoder for texts, in fp32 on the processor, with so many threads; 0 for all that the process may use.
     ///
     /// # Errors
-    /// If ONNX Runtime is absent, the precision is not to be had, or the graph is no CLIP text encoder.
-    pub fn text_encoder(&self, options: &EncoderOptions) -> Result<TextEncoder, ModelError> {
-        TextEncoder::open(self, options)
+    /// If ONNX Runtime is absent, or the graph is no CLIP text encoder.
+    pub fn text_encoder(&self, threads: usize) -> Result<TextEncoder, ModelError> {
+        TextEncoder::open(self, threads)
     }
 
     fn from_files(name: String, files: Files) -> Result<Self, ModelError> {
-        let Files { config, preprocessor_config, tokenizer, tokenizer_config, vision, text } = files;
+        let Files { config, preprocessor_config, tokenizer, tokenizer_config, vision, vision_int8, text, folder } =
+            files;
         let preprocessor: PreprocessorConfig = parse(&preprocessor_config.0, &preprocessor_config.1)?;
         let preprocess = Preprocess::new(&preprocessor_config.0, &preprocessor)?;
         let config = parse(&config.0, &config.1)?;
@@ -115,11 +150,37 @@ impl Model {
         add(hash_of(&vision)?.as_bytes());
         add(hash_of(&text)?.as_bytes());
         let fingerprint = format!("{:032x}", hash.digest128());
-        Ok(Self { name, fingerprint, preprocess, config, tokenizer_config, tokenizer, vision, text })
+        Ok(Self {
+            name,
+            fingerprint,
+            preprocess,
+            config,
+            tokenizer_config,
+            tokenizer,
+            vision,
+            vision_int8,
+            text,
+            folder,
+        })
     }
 
-    pub(crate) fn vision(&self) -> &Graph {
-        &self.vision
+    /// The vision graph in 32-bit floats, or in 8-bit integers where there is one. That is not part of the fingerprint:
+    /// it is another way to compute the same vectors, and the self-check tells how well it does.
+    pub(crate) fn vision(&self, int8: bool) -> &Graph {
+        self.vision_int8.as_ref().filter(|_| int8).unwrap_or(&self.vision)
+    }
+
+    pub(crate) fn has_int8(&self) -> bool {
+        self.vision_int8.is_some()
+    }
+
+    pub(crate) fn vision_config(&self) -> &VisionConfig {
+        &self.config.vision_config
+    }
+
+    /// The folder with its files, unless they are in the program.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
     }
 
     pub(crate) fn text(&self) -> &Graph {
@@ -131,13 +192,13 @@ impl Model {
         TextTokenizer::new(file, json, &self.config, &self.tokenizer_config, length)
     }
 
-    pub(crate) fn identity(&self, provider: &str, precision: &str, embedding_dim: usize) -> ModelIdentity {
+    pub(crate) fn identity(&self, choice: Choice, embedding_dim: usize) -> ModelIdentity {
         ModelIdentity {
             model_name: self.name.clone(),
             fingerprint: self.fingerprint.clone(),
             embedding_dim,
-            precision: precision.into(),
-            provider: provider.into(),
+            precision: choice.precision.to_string(),
+            provider: choice.provider.to_string(),
             deviation: None,
         }
     }
@@ -147,18 +208,9 @@ impl Model {
 fn hash_of(graph: &Graph) -> Result<String, ModelError> {
     match graph {
         Graph::BuiltIn(_, bytes) => Ok(protocol::hash_hex(bytes)),
-        Graph::File(path) => {
+        Graph::File(_) => {
             let mut hash = Xxh3::new();
-            hash_file(path, &mut hash)?;
-            // Where ONNX exporters put weights that do not fit into the graph's own file.
-            for end in ["_data", ".data"] {
-                let mut beside = path.clone().into_os_string();
-                beside.push(end);
-                let beside = PathBuf::from(beside);
-                if beside.is_file() {
-                    hash_file(&beside, &mut hash)?;
-                }
-            }
+            graph.files().iter().try_for_each(|file| hash_file(file, &mut hash))?;
             Ok(format!("{:032x}", hash.digest128()))
         }
     }

@@ -41,7 +41,7 @@ pub fn runtime_path() -> Result<PathBuf, ModelError> {
 }
 
 /// The user's folder for caches: `$XDG_CACHE_HOME`, else the platform's usual one.
-fn user_cache() -> Option<PathBuf> {
+pub(crate) fn user_cache() -> Option<PathBuf> {
     if let Some(given) = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|p| p.is_absolute()) {
         return Some(given);
     }
@@ -64,6 +64,8 @@ pub(crate) fn environment() -> Result<&'static Environment, ModelError> {
 
 fn load() -> Result<Environment, ModelError> {
     let path = runtime_path()?;
+    // ONNX Runtime looks for its providers beside itself, by the name that it was loaded under: not beside a link.
+    let path = path.canonicalize().unwrap_or(path);
     let unusable = |detail: String| ModelError::Runtime { detail: format!("cannot use {}: {detail}", path.display()) };
     // A library of another kind makes ort panic in places; that must not end the program.
     let made = catch_unwind(AssertUnwindSafe(|| {

@@ -19,6 +19,8 @@ const PREPROCESSOR: &str = "preprocessor_config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const VISION: &str = "onnx/vision_model.onnx";
 const TEXT: &str = "onnx/text_model.onnx";
+/// The vision graph in 8-bit integers, which few models have: under its name in newer exports, and in older ones.
+pub const VISION_INT8: [&str; 2] = ["onnx/vision_model_int8.onnx", "onnx/vision_model_quantized.onnx"];
 /// Tells the padding token; not every model has one.
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
@@ -36,17 +38,20 @@ pub struct Files {
     pub tokenizer: Named,
     pub tokenizer_config: Option<Named>,
     pub vision: Graph,
+    pub vision_int8: Option<Graph>,
     pub text: Graph,
+    /// Where they are, unless in the program.
+    pub folder: Option<PathBuf>,
 }
 
-/// Finds the files of a model by its name or folder; fetches them if it must.
-pub fn find(spec: &str) -> Result<Files, ModelError> {
+/// Finds the files of a model by its name or folder; fetches them from `hub` if it must.
+pub fn find(spec: &str, hub: &Hub) -> Result<Files, ModelError> {
     let name = spec.to_lowercase();
     if name == DEMO {
         return Ok(demo());
     }
     if let Some(model) = HubModel::named(&name) {
-        return folder(&Hub::from_env().folder(model)?);
+        return folder(&hub.folder(model)?);
     }
     let path = Path::new(spec);
     if path.is_dir() || spec.contains(std::path::is_separator) {
@@ -78,7 +83,9 @@ fn demo() -> Files {
         tokenizer: named(TOKENIZER, built_in!("tokenizer.json")),
         tokenizer_config: None,
         vision: Graph::BuiltIn("the built-in demo/onnx/vision_model.onnx", built_in!("onnx/vision_model.onnx")),
+        vision_int8: None,
         text: Graph::BuiltIn("the built-in demo/onnx/text_model.onnx", built_in!("onnx/text_model.onnx")),
+        folder: None,
     }
 }
 
@@ -103,7 +110,9 @@ fn folder(folder: &Path) -> Result<Files, ModelError> {
         tokenizer: read(path(TOKENIZER))?,
         tokenizer_config: place(TOKENIZER_CONFIG).map(read).transpose()?,
         vision: Graph::File(path(VISION)),
+        vision_int8: VISION_INT8.into_iter().find_map(place).map(Graph::File),
         text: Graph::File(path(TEXT)),
+        folder: Some(folder.into()),
     })
 }
 
@@ -121,7 +130,7 @@ mod tests {
 
     #[test]
     fn an_unknown_name_lists_those_that_are_known() {
-        let error = find("clip-vit-h-14").unwrap_err().to_string();
+        let error = find("clip-vit-h-14", &Hub::from_env()).unwrap_err().to_string();
         assert!(error.contains("demo, clip-vit-b-32, clip-vit-b-16, clip-vit-l-14"), "{error}");
     }
 
@@ -130,7 +139,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("config.json"), "{}").unwrap();
         fs::write(folder.path().join("vision_model.onnx"), "").unwrap();
-        let error = find(&folder.path().display().to_string()).unwrap_err().to_string();
+        let error = find(&folder.path().display().to_string(), &Hub::from_env()).unwrap_err().to_string();
         assert!(error.contains("lacks preprocessor_config.json, tokenizer.json, onnx/text_model.onnx"), "{error}");
         assert!(error.contains("--model demo"), "{error}");
     }

@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
+#[path = "common/damage.rs"]
+mod common;
+
 use clip::{DecodeError, DecodeLimits, DecodeMode, Picture, decode};
+use damage::contained;
 use protocol::FailureKind;
 
 fn golden(name: &str) -> Vec<u8> {
@@ -13,105 +17,49 @@ fn exact(bytes: &[u8]) -> Result<Picture, DecodeError> {
     decode(bytes, DecodeMode::Exact, 224, &DecodeLimits::default())
 }
 
-/// A generator of numbers, the same in every run.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % n.max(1)
-    }
-}
-
-/// A damaged copy: some bytes changed, a part cut out or doubled, the end missing. Headers suffer most.
-fn damaged(bytes: &[u8], numbers: &mut Numbers) -> Vec<u8> {
-    let mut copy = bytes.to_vec();
-    for _ in 0..numbers.below(8) {
-        let reach = if numbers.below(2) == 0 { copy.len().min(200) } else { copy.len() };
-        let at = numbers.below(reach);
-        copy[at] = match numbers.below(3) {
-            0 => numbers.below(256) as u8,
-            1 => copy[at] ^ (1 << numbers.below(8)),
-            _ => [0, 1, 0x7F, 0x80, 0xFF][numbers.below(5)],
-        };
-    }
-    match numbers.below(6) {
-        0 => copy.truncate(numbers.below(bytes.len())),
-        1 => {
-            let (from, length) = (numbers.below(bytes.len()), numbers.below(64));
-            copy.drain(from..(from + length).min(bytes.len()));
-        }
-        2 => {
-            let (from, length) = (numbers.below(bytes.len()), numbers.below(64));
-            let part = copy[from..(from + length).min(bytes.len())].to_vec();
-            copy.splice(from..from, part);
-        }
-        _ => {}
-    }
-    copy
-}
-
-/// 2,000 damaged inputs of a format, made from several of its files.
-fn survives(names: &[&str]) {
-    let limits = DecodeLimits { max_pixels: 1 << 20 };
-    let mut numbers = Numbers(names.len() as u64);
-    let files: Vec<Vec<u8>> = names.iter().map(|name| golden(name)).collect();
-    let (mut pictures, mut errors) = (0, 0);
-    for i in 0..2_000 {
-        let bytes = damaged(&files[i % files.len()], &mut numbers);
-        let mode = if i % 2 == 0 { DecodeMode::Exact } else { DecodeMode::Fast };
-        match decode(&bytes, mode, 32, &limits) {
-            Ok(picture) => {
-                pictures += 1;
-                assert!(picture.width > 0 && picture.height > 0);
-                assert_eq!(picture.rgb.len(), 3 * picture.width * picture.height);
-            }
-            Err(error) => {
-                errors += 1;
-                assert!(!error.detail.is_empty());
-                assert_ne!(error.detail, "its decoder panicked", "{names:?} input {i}");
-            }
-        }
-    }
-    assert!(pictures > 20 && errors > 20, "{pictures} pictures, {errors} errors");
+/// Damaged files of a format are pictures or errors, within bounds of memory and time.
+fn survives<T: Fn()>(test: T, names: &[&str]) {
+    contained(test, || {
+        let files: Vec<Vec<u8>> = names.iter().map(|name| golden(name)).collect();
+        let (pictures, errors) = common::survives(names, &files, names.len() as u64);
+        assert!(pictures > 20 && errors > 20, "{pictures} pictures, {errors} errors");
+    });
 }
 
 #[test]
 fn damaged_jpegs_are_survived() {
-    survives(&["grey.jpg", "turned_6.jpg", "progressive.jpg", "cmyk.jpg"]);
+    survives(damaged_jpegs_are_survived, &["grey.jpg", "turned_6.jpg", "progressive.jpg", "cmyk.jpg"]);
 }
 
 #[test]
 fn damaged_pngs_are_survived() {
-    survives(&["palette.png", "palette_transparent.png", "tiny.png", "flat.png", "grey16.png", "turned_7.png"]);
+    survives(
+        damaged_pngs_are_survived,
+        &["palette.png", "palette_transparent.png", "tiny.png", "flat.png", "grey16.png", "turned_7.png"],
+    );
 }
 
 #[test]
 fn damaged_gifs_are_survived() {
-    survives(&["small_frame.gif", "animated.gif"]);
+    survives(damaged_gifs_are_survived, &["small_frame.gif", "animated.gif"]);
 }
 
 #[test]
 fn damaged_webps_are_survived() {
-    survives(&["turned_2.webp", "lossless.webp", "lossy.webp"]);
+    survives(damaged_webps_are_survived, &["turned_2.webp", "lossless.webp", "lossy.webp"]);
 }
 
 #[test]
 fn damaged_bmps_are_survived() {
-    survives(&["rgb.bmp", "palette.bmp"]);
+    survives(damaged_bmps_are_survived, &["rgb.bmp", "palette.bmp"]);
 }
 
 #[test]
 fn damaged_tiffs_are_survived() {
-    survives(&[
-        "palette.tiff",
-        "bilevel.tiff",
-        "float.tiff",
-        "jpeg.tiff",
-        "cmyk.tiff",
-        "grey16.tiff",
-        "white_is_zero.tiff",
-    ]);
+    survives(
+        damaged_tiffs_are_survived,
+        &["palette.tiff", "bilevel.tiff", "float.tiff", "jpeg.tiff", "cmyk.tiff", "grey16.tiff", "white_is_zero.tiff"],
+    );
 }
 
 #[test]
@@ -125,14 +73,56 @@ fn what_is_no_picture_says_so() {
     }
 }
 
+/// The first rows of a picture.
+fn top(picture: &Picture, rows: usize) -> &[u8] {
+    &picture.rgb[..3 * picture.width * rows]
+}
+
 #[test]
-fn a_jpeg_that_ends_too_early_is_an_error() {
+fn a_jpeg_that_ends_too_early_is_read_as_far_as_it_goes_and_marked() {
+    for name in ["landscape.jpg", "portrait.jpg", "grey.jpg", "cmyk.jpg"] {
+        let bytes = golden(name);
+        let whole = exact(&bytes).unwrap();
+        assert_eq!(whole.damage, None);
+        for tenths in [3, 5, 9] {
+            for mode in [DecodeMode::Exact, DecodeMode::Fast] {
+                let part = decode(&bytes[..bytes.len() * tenths / 10], mode, 40, &DecodeLimits::default()).unwrap();
+                let damage = part.damage.as_deref().unwrap_or_else(|| panic!("{name}, {tenths} tenths: no damage"));
+                let words = damage.split_once("too early: only ").unwrap_or_else(|| panic!("{name}: {damage}")).1;
+                let percent: usize = words.strip_suffix(" % of it can be read").unwrap().parse().unwrap();
+                assert!(percent.abs_diff(10 * tenths) <= 25, "{name}, {tenths} tenths: {damage}");
+                if mode == DecodeMode::Exact {
+                    // The last row of blocks may be read in part, and its edge is smoothed.
+                    let rows = (whole.height * percent / 100).saturating_sub(18);
+                    assert!(rows > 0 && top(&part, rows) == top(&whole, rows), "{name}, {tenths} tenths");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_progressive_jpeg_that_ends_too_early_is_coarser() {
+    let bytes = golden("progressive.jpg");
+    let whole = exact(&bytes).unwrap();
+    let scans: Vec<usize> = (0..bytes.len() - 1).filter(|&i| bytes[i..i + 2] == [0xFF, 0xDA]).collect();
+    // Among pixels, and within the tables of a scan.
+    for end in [bytes.len() * 8 / 10, scans[4] - 5] {
+        let part = exact(&bytes[..end]).unwrap();
+        assert!(part.damage.as_ref().unwrap().contains("finest details"), "{:?}", part.damage);
+        let apart: u64 = whole.rgb.iter().zip(&part.rgb).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+        assert!(apart / (whole.rgb.len() as u64) < 12, "{apart}");
+    }
+}
+
+#[test]
+fn a_jpeg_of_which_next_to_nothing_is_left_is_an_error() {
     for name in ["landscape.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg"] {
         let bytes = golden(name);
-        for part in [bytes.len() / 3, bytes.len() / 2, bytes.len() - bytes.len() / 10] {
-            let error = exact(&bytes[..part]).unwrap_err();
-            assert!(error.detail.contains("too early"), "{name}: {error}");
-        }
+        let scan = bytes.windows(2).position(|w| w == [0xFF, 0xDA]).unwrap();
+        let header = usize::from(u16::from_be_bytes([bytes[scan + 2], bytes[scan + 3]]));
+        let error = exact(&bytes[..scan + 2 + header]).unwrap_err();
+        assert!(error.detail.contains("too early"), "{name}: {error}");
     }
 }
 

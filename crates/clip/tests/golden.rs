@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clip::{DecodeLimits, DecodeMode, EncoderOptions, Model, decode};
+use clip::{DecodeLimits, DecodeMode, EncoderOptions, Model, Provider, decode};
 use sha2::{Digest, Sha256};
 
 mod common;
@@ -20,7 +20,8 @@ fn picture(name: &str, mode: DecodeMode) -> clip::Picture {
 /// Deviations of all golden pictures.
 fn deviations(golden: &Golden, mode: DecodeMode) -> Vec<(String, f64)> {
     let model = Model::open("demo").unwrap();
-    let mut encoder = model.image_encoder(&EncoderOptions::default()).unwrap();
+    let options = EncoderOptions { provider: Provider::Cpu, ..Default::default() };
+    let mut encoder = model.image_encoder(&options).unwrap();
     let spread = golden.spread();
     let of = |(name, reference): (&String, &common::Reference)| {
         let pixels = model.preprocess().apply(&picture(name, mode));
@@ -72,7 +73,7 @@ fn fast_decoding_stays_close() {
 fn tokens_and_texts_are_those_of_transformers() {
     let golden = Golden::read(&folder().join("golden.json"));
     assert!(golden.tokens.len() >= 50);
-    let mut encoder = Model::open("demo").unwrap().text_encoder(&EncoderOptions::default()).unwrap();
+    let mut encoder = Model::open("demo").unwrap().text_encoder(0).unwrap();
     for (text, ids) in &golden.tokens {
         assert_eq!(&encoder.token_ids(text).unwrap(), ids, "{text:?}");
     }

@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::{Lab, Said, finish, wait_for};
+use crate::{Lab, Said, finish, send, wait_for};
 
 /// A laboratory with machines h0, h1, ... whose hosts file names them.
 pub struct Fleet {
@@ -61,6 +61,15 @@ impl Fleet {
         self.lab.path(format!("work{i}"))
     }
 
+    /// Puts a script before the system's programs of that name on machine `i`.
+    pub fn disguise(&self, i: usize, program: &str, script: &str) {
+        let path = self.lab.path(format!("m{i}/bin/{program}"));
+        fs::create_dir_all(path.parent().expect("it is in a folder")).expect("it is ours");
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("it is ours");
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    }
+
     fn boot(&mut self, i: usize) {
         let lab = &self.lab;
         let name = format!("h{i}");
@@ -81,7 +90,8 @@ impl Fleet {
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {ssh}/{name}\nPidFile none\nAuthorizedKeysFile {ssh}/id.pub\nStrictModes no\n\
              UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
              MaxSessions 64\nMaxStartups 64:30:100\nUseDNS no\nSubsystem sftp internal-sftp\n\
-             SetEnv XDG_RUNTIME_DIR={m}/run XDG_CACHE_HOME={m}/home XDG_STATE_HOME={m}/home XDG_CONFIG_HOME={m}/home\n"
+             SetEnv HOME={m}/home XDG_RUNTIME_DIR={m}/run XDG_CACHE_HOME={m}/home XDG_STATE_HOME={m}/home XDG_CONFIG_HOME={m}/home \
+             PATH={m}/bin:/usr/bin:/bin\n"
         );
         fs::write(lab.path(format!("ssh/{name}.conf")), config).expect("it is ours");
         let public = fs::read_to_string(lab.path(format!("ssh/{name}.pub"))).expect("the key was made");
@@ -121,20 +131,31 @@ impl Fleet {
 
     /// Ends a machine's sshd and the connections that it carries, as if the network were cut.
     pub fn cut(&mut self, i: usize) {
-        let children = |pid: &str| finish(Command::new("pgrep").arg("-P").arg(pid)).out;
-        let listener = self.machines[i].sshd.id().to_string();
-        // A connection is a child of the listener and, for root, a grandchild; what it started stays, as an orphan.
-        let carrying: Vec<String> = children(&listener).lines().map(str::to_owned).collect();
+        let carrying = self.connections(i);
         let _ = (self.machines[i].sshd.kill(), self.machines[i].sshd.wait());
-        for pid in carrying
-            .iter()
-            .flat_map(|pid| children(pid).lines().map(str::to_owned).chain([pid.clone()]).collect::<Vec<_>>())
-        {
-            let name = finish(Command::new("ps").args(["-o", "comm=", "-p", &pid])).out;
-            if name.trim() == "sshd" {
-                finish(Command::new("kill").args(["-KILL", &pid]));
-            }
-        }
+        send("KILL", &carrying);
+    }
+
+    /// Ends the connections that a machine has, which takes new ones.
+    pub fn drop_connections(&self, i: usize) {
+        send("KILL", &self.connections(i));
+    }
+
+    /// The processes of sshd that carry a machine's connections.
+    fn connections(&self, i: usize) -> Vec<u32> {
+        let children = |pid: &u32| -> Vec<u32> {
+            let said = finish(Command::new("pgrep").args(["-P", &pid.to_string(), "sshd"])).out;
+            said.lines().filter_map(|pid| pid.parse().ok()).collect()
+        };
+        // One is a child of the listener and, for root, a grandchild; what it started stays, as an orphan.
+        let first = children(&self.machines[i].sshd.id());
+        let second: Vec<u32> = first.iter().flat_map(children).collect();
+        [second, first].concat()
+    }
+
+    /// Ends the server that a query started on a machine.
+    pub fn stop_server(&self, i: usize) {
+        crate::stop_servers(&self.lab.path(format!("m{i}/run/imagefleet")));
     }
 
     /// Runs ssh to a machine as a person would.
@@ -155,14 +176,14 @@ impl Fleet {
 impl Drop for Fleet {
     fn drop(&mut self) {
         for i in 0..self.machines.len() {
-            let run = self.lab.path(format!("m{i}/run/imagefleet"));
-            crate::stop_servers(&run);
+            self.stop_server(i);
             let _ = (self.machines[i].sshd.kill(), self.machines[i].sshd.wait());
         }
     }
 }
 
-fn key(lab: &Lab, name: &str) {
+/// Makes a pair of keys that nobody else uses.
+pub(crate) fn key(lab: &Lab, name: &str) {
     let said = finish(
         Command::new("ssh-keygen")
             .args(["-q", "-t", "ed25519", "-N", "", "-C", "throwaway", "-f"])

@@ -1,6 +1,7 @@
 //! A laboratory for tests with real processes: a folder of its own that holds pictures, index and the person's
 //! configuration, so that no test touches what belongs to the person who runs it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,16 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 mod fleet;
+mod judge;
+mod leftovers;
+mod machines;
+mod place;
 
 pub use fleet::Fleet;
+pub use judge::{Judge, Stood};
+pub use leftovers::strangers;
+pub use machines::{CANONICAL, Machines, SHARE_HERE, WORK, memory_group};
+pub use place::looks_again;
 
 /// One test's world.
 pub struct Lab {
@@ -76,7 +85,8 @@ impl Lab {
         self.in_world(command)
     }
 
-    fn in_world(&self, mut command: Command) -> Command {
+    /// Gives a command this world's folders.
+    pub fn in_world(&self, mut command: Command) -> Command {
         command.current_dir(self.dir.path()).stdin(Stdio::null()).env("NO_COLOR", "1");
         command.env("ORT_DYLIB_PATH", runtime()).env("XDG_RUNTIME_DIR", self.path("run"));
         for (variable, folder) in [
@@ -211,6 +221,13 @@ pub fn signal(child: &Child, name: &str) {
     assert_eq!(said.code, 0, "{}", said.err);
 }
 
+/// Sends a signal to processes, of which some may just have ended.
+pub fn send(name: &str, pids: &[u32]) {
+    if !pids.is_empty() {
+        finish(Command::new("kill").arg(format!("-{name}")).args(pids.iter().map(u32::to_string)));
+    }
+}
+
 impl Lab {
     /// Draws `count` demo pictures below the image folder, names telling what they show.
     pub fn draw(&self, below: &str, count: usize, seed: u64) {
@@ -238,15 +255,37 @@ impl Lab {
 
     /// All rows of the index as Python's polars sees them: path below the image folder, and vector.
     pub fn rows(&self) -> Vec<(String, Vec<f32>)> {
+        self.rows_below(&self.images())
+    }
+
+    /// The same for an index that names the image folder so.
+    pub fn rows_below(&self, images: &Path) -> Vec<(String, Vec<f32>)> {
         let script = "import sys, json, polars\n\
             t = polars.read_parquet(sys.argv[1])\n\
             print(json.dumps([t['path'].to_list(), t['embedding'].to_list()]))";
         let out = run_python(script, &[self.path("imageindex.parquet").as_os_str()]);
         let (paths, vectors): (Vec<String>, Vec<Vec<f32>>) =
             serde_json::from_str(&out).expect("the script prints JSON");
-        let root = format!("{}/", self.images().display());
+        let root = format!("{}/", images.display());
         let below = |path: String| path.strip_prefix(&root).expect("paths are below the root").to_owned();
         paths.into_iter().map(below).zip(vectors).collect()
+    }
+
+    /// The pictures right in the image folder, each under its own name, as [`Judge::judge`] wants them.
+    pub fn drawn(&self) -> BTreeMap<String, String> {
+        let entries = fs::read_dir(self.images()).expect("the laboratory has it").flatten();
+        let names = entries.map(|entry| entry.file_name().into_string().expect("names are UTF-8"));
+        names.map(|name| (name.clone(), name)).collect()
+    }
+
+    /// Removes the index, its folder and the files beside it, whole or not.
+    pub fn remove_index(&self) {
+        fs::remove_dir_all(self.prefix()).expect("there is an index");
+        for entry in fs::read_dir(self.path("")).expect("it is ours").flatten() {
+            if entry.file_name().to_string_lossy().trim_start_matches('.').starts_with("imageindex.") {
+                fs::remove_file(entry.path()).expect("it is ours");
+            }
+        }
     }
 
     /// Only the paths of [`Lab::rows`].
@@ -256,7 +295,7 @@ impl Lab {
 }
 
 /// What file names and questions may hold: each would do harm, or be lost, if a shell or a format ever read it.
-pub const HOSTILE: [&str; 37] = [
+pub const HOSTILE: [&str; 41] = [
     "with space",
     " leading",
     "'single'",
@@ -294,6 +333,10 @@ pub const HOSTILE: [&str; 37] = [
     "\n touch pwned \n",
     "''",
     "\"\"",
+    "$((1+1))",
+    "%0a%00",
+    "bell\u{7}\r",
+    "\u{1b}[2J",
 ];
 
 impl Lab {

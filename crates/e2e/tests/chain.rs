@@ -181,11 +181,14 @@ fn one_bad_picture_is_a_named_failure_and_stops_nothing() {
     assert_eq!(pipe.code, 0);
     let said = lab.index(&[]);
     assert_eq!(said.code, 3, "{said:?}");
-    assert!(said.out.contains("Scanned 14 = embedded 10 + failed 4"), "{said:?}");
+    assert!(said.out.contains("Scanned 14 = embedded 11 + failed 3"), "{said:?}");
     let ledger = fs::read_to_string(lab.path("imageindex/failures.jsonl")).unwrap();
-    for name in ["empty.jpg", "words.png", "cut.jpg", "pipe.jpg"] {
+    for name in ["empty.jpg", "words.png", "pipe.jpg"] {
         assert!(ledger.contains(name), "{name} is not in {ledger}");
     }
+    // What is left of a picture that was cut off has a row, and a warning.
+    assert!(!ledger.contains("cut.jpg") && lab.paths().iter().any(|p| p.contains("cut.jpg")), "{ledger}");
+    assert!(said.err.contains("cut.jpg is embedded but damaged: the file ends too early"), "{said:?}");
 }
 
 #[test]
@@ -355,4 +358,34 @@ fn a_dry_run_changes_nothing() {
     assert_eq!(said.code, 0, "{said:?}");
     assert!(said.out.contains("10 pictures") && said.out.contains("localhost"), "{said:?}");
     assert!(!lab.prefix().exists() && !lab.path("imageindex.meta.json").exists());
+}
+
+#[test]
+fn the_status_tells_what_is_there_and_changes_nothing() {
+    let lab = Lab::new();
+    let prefix = lab.prefix();
+    let ask =
+        |more: &[&str]| finish(lab.command("controller").arg("--status").arg("--index-prefix").arg(&prefix).args(more));
+    let said = ask(&[]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("there is no index at"), "{said:?}");
+
+    lab.draw("", 6, 1);
+    fs::write(lab.images().join("bad.jpg"), b"no picture").unwrap();
+    assert_eq!(lab.index(&[]).code, 3);
+    let said = ask(&["--json"]);
+    let told: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((said.code, &told["index"]["num_images"]), (0, &6.into()), "{said:?}");
+    assert_eq!(told["run"]["proof"]["scanned"], 7, "{said:?}");
+    assert_eq!(told["failures"]["undecodable"]["count"], 1, "{said:?}");
+    assert_eq!((&told["running"], &told["parts_waiting"]), (&serde_json::Value::Null, &0.into()), "{said:?}");
+    let said = ask(&[]);
+    assert!(said.out.contains("6 pictures, generation 1") && said.out.contains("Nobody"), "{said:?}");
+    assert!(said.out.contains("bad.jpg"), "{said:?}");
+
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let owner = serde_json::json!({"program": "controller", "host": "elsewhere", "pid": 7, "heartbeat_unix_s": now});
+    fs::write(prefix.join("lock"), owner.to_string()).unwrap();
+    let said = ask(&[]);
+    assert!(said.out.contains("Working on it: controller (process 7 on elsewhere)"), "{said:?}");
 }

@@ -72,11 +72,23 @@ fn three_machines_make_the_index_that_one_makes() {
         }
     }
 
+    // The connection is kept; a server or a connection that is gone since the last question is not noticed.
+    let again = |why: &str| {
+        let next =
+            lab.query(&["--worker", "h1", "--json", "--no-copy-results", "--text", "a yellow car", "--top-k", "3"]);
+        assert_eq!((next.code, next.out.lines().count()), (0, 3), "{why}: {next:?}");
+    };
+    again("warm");
+    fleet.stop_server(1);
+    again("the server has left");
+    fleet.drop_connections(1);
+    again("the connection is lost");
+
     // The documented rerun of one worker by hand, then a merge by hand: the same index.
     let before = rows(&fleet);
     let share = fleet.share(2).display().to_string();
     let rerun = format!(
-        "cd {} && ./worker --image-list worker_2_images.txt --index-prefix {share}/imageindex/worker_2 --worker-id 2 --batch-size 8 --work-dir .",
+        "cd {} && ./worker --image-list worker_2_images.txt --index-prefix {share}/imageindex/worker_2 --worker-id 2 --batch-size 8",
         fleet.work(2).display()
     );
     let said = fleet.ssh(2, &rerun);
@@ -117,6 +129,37 @@ fn setup_again_changes_nothing_and_a_missing_mount_is_named() {
 }
 
 #[test]
+fn a_machine_that_cannot_run_the_programs_is_told_so_before_anything_is_copied() {
+    let fleet = Fleet::new(&[1.0, 1.0, 1.0]);
+    fleet.disguise(0, "getconf", "echo glibc 2.12");
+    fleet.disguise(1, "uname", "echo Linux riscv64");
+    let said = finish(fleet.lab.command("controller").args(["--setup", "--hosts", "hosts"]));
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.out.contains("1 of 3 hosts are ready"), "{said:?}");
+    assert!(said.err.contains("h0: it has glibc 2.12, but the programs here need glibc 2."), "{said:?}");
+    assert!(said.err.contains("h1: it is riscv64-linux, but the programs here are for "), "{said:?}");
+    assert!(said.err.lines().all(|l| !l.starts_with('h') || l.contains("--bundle")), "{said:?}");
+    assert!([0, 1].iter().all(|i| !fleet.work(*i).join("versions").exists()), "{said:?}");
+
+    // A bundle that was made elsewhere does as well, if it is whole.
+    let bundle = fleet.lab.path("bundle");
+    let made = finish(fleet.lab.command("worker").arg("bundle").arg("--out").arg(&bundle));
+    let made: serde_json::Value = serde_json::from_str(&made.out).unwrap();
+    let setup =
+        || finish(fleet.lab.command("controller").args(["--setup", "--hosts", "hosts", "--bundle"]).arg(&bundle));
+    let said = setup();
+    let ready = format!("1 of 3 hosts are ready with programs {}\n", made["name"].as_str().unwrap());
+    assert!(said.code == 1 && said.out.contains(&ready), "{said:?}");
+    // Nothing else is ever taken for one, and replaced.
+    fleet.lab.draw("", 1, 1);
+    let said = finish(fleet.lab.command("worker").arg("bundle").arg("--out").arg(fleet.lab.images()));
+    assert!(said.code == 1 && said.err.contains("is no bundle") && fleet.lab.images().exists(), "{said:?}");
+    fs::write(bundle.join("bin/server"), b"x").unwrap();
+    let said = setup();
+    assert!(said.code == 1 && said.err.contains("bin/server is damaged; make the bundle anew"), "{said:?}");
+}
+
+#[test]
 fn a_machine_that_is_away_or_strange_is_named_and_the_others_finish_the_work() {
     let mut fleet = ready(&[1.0, 1.0, 1.0]);
     fleet.lab.draw("", 40, 2);
@@ -128,7 +171,13 @@ fn a_machine_that_is_away_or_strange_is_named_and_the_others_finish_the_work() {
     let strange: Vec<&str> = lines[1].splitn(3, ' ').collect();
     let wrong = fs::read_to_string(fleet.lab.path("ssh/h2.pub")).unwrap();
     fs::write(&known, format!("{}\n{} {}\n{}\n", lines[0], strange[0], wrong.trim(), lines[2])).unwrap();
-    let said = fleet.lab.index(&[]);
+    // Who is asked for by name is not replaced.
+    for (name, why) in [("h0", "refuses the connection"), ("h9", "no such machine; it can be here, h0, h1, h2")] {
+        let said = fleet.lab.index(&["--merge-on", name]);
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.err.contains(&format!("--merge-on {name}: ")) && said.err.contains(why), "{said:?}");
+    }
+    let said = fleet.lab.index(&["--merge-on", "here"]);
     assert_eq!(said.code, 0, "{said:?}");
     assert!(said.err.contains("h0 is left out: ") && said.err.contains("refuses the connection"), "{said:?}");
     assert!(said.err.contains("h1 is left out: ") && said.err.contains("host key is NOT the one known"), "{said:?}");

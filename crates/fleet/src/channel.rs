@@ -27,7 +27,8 @@ pub enum Incoming {
 pub enum Ended {
     /// It exited, or was killed by a signal.
     Exited(ExitStatus),
-    /// Nobody saw its end, as a rule because the connection was lost: then it may go on until it notices.
+    /// It could not be started, or nobody saw its end, as a rule because the connection was lost: then it may go on
+    /// until it notices.
     Unknown(HostError),
 }
 
@@ -51,12 +52,10 @@ impl fmt::Display for Ended {
     }
 }
 
-/// A running program that takes [`Command`]s. Its [`Event`]s go to the queue that [`crate::Host::start`] was given.
-/// Dropping the channel closes the program's standard input.
+/// A program that takes [`Command`]s. Its [`Event`]s go to the queue that [`crate::Host::start`] was given. Dropping the
+/// channel closes the program's standard input.
 #[derive(Debug)]
 pub struct Channel {
-    /// The process, on its host.
-    pub pid: Option<u32>,
     commands: Option<mpsc::UnboundedSender<String>>,
     killer: mpsc::Sender<()>,
 }
@@ -109,16 +108,27 @@ async fn read(
 }
 
 impl Channel {
-    /// Follows a process: what it says goes to `incoming`, marked with `tag`.
-    pub(crate) fn to(mut process: Process, tag: usize, incoming: mpsc::Sender<(usize, Incoming)>) -> Self {
+    /// Follows a process as soon as it has started: what it says goes to `incoming`, marked with `tag`.
+    pub(crate) fn to(
+        starting: impl Future<Output = Result<Process, HostError>> + Send + 'static,
+        tag: usize,
+        incoming: mpsc::Sender<(usize, Incoming)>,
+    ) -> Self {
         let (killer, killed) = mpsc::channel(1);
         let (commands, to_write) = mpsc::unbounded_channel();
-        let pid = process.pid;
-        if let Some(input) = process.input.take() {
-            tokio::spawn(write(input, to_write));
-        }
-        tokio::spawn(read(process, tag, incoming, killed));
-        Self { pid, commands: Some(commands), killer }
+        tokio::spawn(async move {
+            match starting.await {
+                Ok(mut process) => {
+                    if let Some(input) = process.input.take() {
+                        tokio::spawn(write(input, to_write));
+                    }
+                    read(process, tag, incoming, killed).await;
+                }
+                // Nobody may be listening any more, which is their right.
+                Err(error) => drop(incoming.send((tag, Incoming::Ended(Ended::Unknown(error)))).await),
+            }
+        });
+        Self { commands: Some(commands), killer }
     }
 
     /// Sends a command. If the program no longer listens, its end will tell.

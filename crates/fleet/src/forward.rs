@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::ssh::Ssh;
 
-/// A Unix socket here that leads to one on a host. Closed when dropped; connections that stand then go on.
+/// A Unix socket here that leads to one on a host. Closed when dropped, unless it is kept; connections that stand
+/// then go on.
 #[derive(Debug)]
 pub struct Forward {
     path: PathBuf,
@@ -13,9 +14,9 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// A socket of this machine leads to itself.
-    pub(crate) fn here(path: &str) -> Self {
-        Self { path: path.into(), far: None }
+    /// One that is not closed: a socket of this machine leads to itself, and one that is kept ends with its connection.
+    pub(crate) fn open(path: PathBuf) -> Self {
+        Self { path, far: None }
     }
 
     pub(crate) fn to(path: PathBuf, ssh: Arc<Ssh>, there: &str) -> Self {

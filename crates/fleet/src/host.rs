@@ -87,6 +87,15 @@ impl Host {
         Ok(Self { limits, link })
     }
 
+    /// Connects as [`Host::connect`] does, over the connection that another program left, if it stands, and leaves it
+    /// open for the next, for 60 s.
+    pub async fn connect_kept(spec: &HostSpec) -> Result<Self, HostError> {
+        let limits = Limits::default();
+        let local = spec.is_local();
+        let link = if local { Link::Local } else { Link::Ssh(Arc::new(Ssh::connect_kept(spec, limits).await?)) };
+        Ok(Self { limits, link })
+    }
+
     /// Its name in `hosts`.
     pub fn name(&self) -> &str {
         match &self.link {
@@ -111,20 +120,21 @@ impl Host {
         self.exchange(&task, program, args, input, MOST_OUTPUT_BYTES, Clock::whole(limit)).await
     }
 
-    /// Starts a program that takes commands and tells events; what it says goes to `incoming`, marked with `tag`. Its
-    /// standard error is appended to the file `log` on its host, so that nothing it says can block it.
+    /// Starts a program that takes commands and tells events; what it says goes to `incoming`, marked with `tag`, and
+    /// so does that it could not be started. Nobody waits here: many machines start at once. The program's standard
+    /// error is appended to the file `log` on its host, so that nothing it says can block it.
     ///
     /// If the connection breaks, the program goes on there until it notices: its standard input is at its end.
-    pub async fn start(
+    pub fn start(
         &self,
         program: &str,
         args: &[OsString],
         log: &str,
         tag: usize,
         incoming: mpsc::Sender<(usize, Incoming)>,
-    ) -> Result<Channel, HostError> {
-        let process = self.process(program, args, log).await?;
-        Ok(Channel::to(process, tag, incoming))
+    ) -> Channel {
+        let (host, program, args, log) = (self.clone(), program.to_owned(), args.to_owned(), log.to_owned());
+        Channel::to(async move { host.process(&program, &args, &log).await }, tag, incoming)
     }
 
     /// Writes a file there with these permissions, as 0o644. Its folder is made. It appears whole or not at all.
@@ -162,15 +172,35 @@ impl Host {
 
     /// Makes a Unix socket there reachable here. That nothing listens there shows when it is connected to.
     pub async fn forward(&self, socket: &str) -> Result<Forward, HostError> {
-        let Link::Ssh(ssh) = &self.link else { return Ok(Forward::here(socket)) };
+        let Some(ssh) = self.can_forward(socket)? else { return Ok(Forward::open(socket.into())) };
+        let here = ssh.socket_path();
+        ssh.forward(&here, socket).await?;
+        Ok(Forward::to(here, Arc::clone(ssh), socket))
+    }
+
+    /// The same for as long as a connection of [`Host::connect_kept`] stands: [`crate::kept_socket`] finds it by the name
+    /// of the socket's file.
+    pub async fn forward_kept(&self, socket: &str) -> Result<Forward, HostError> {
+        let Some(ssh) = self.can_forward(socket)? else { return Ok(Forward::open(socket.into())) };
+        let here = ssh.socket_named(socket.rsplit('/').next().unwrap_or_default());
+        // One that is there already is no error, if it leads to the same socket.
+        if ssh.forward(&here, socket).await.is_err() {
+            // It led to another, or cannot be removed; then what follows tells.
+            let _ = fs::remove_file(&here);
+            ssh.forward(&here, socket).await?;
+        }
+        Ok(Forward::open(here))
+    }
+
+    /// The connection that can forward to this socket; `None` on this machine.
+    fn can_forward(&self, socket: &str) -> Result<Option<&Arc<Ssh>>, HostError> {
+        let Link::Ssh(ssh) = &self.link else { return Ok(None) };
         // ssh reads these characters in a path as its own.
         if !socket.starts_with('/') || socket.contains(|c: char| c.is_control() || ":\\%${}[]".contains(c)) {
             let said = "a socket's path must be absolute and without any of : \\ % $ { } [ ]";
             return Err(self.error(HostErrorKind::Other, format!("reach {socket}"), said));
         }
-        let here = ssh.socket_path();
-        ssh.forward(&here, socket).await?;
-        Ok(Forward::to(here, Arc::clone(ssh), socket))
+        Ok(Some(ssh))
     }
 
     /// Closes the connection, unless a clone, a channel or a forward still uses it: then the last of them does.

@@ -35,6 +35,8 @@ pub struct HostSpec {
     pub path_map: PathMap,
     /// Queries go to this host unless one is named.
     pub query: bool,
+    /// The words of its own line behind its name, without those of the `*` line.
+    pub words: Vec<String>,
 }
 
 impl HostSpec {
@@ -53,6 +55,7 @@ impl HostSpec {
             work_dir: None,
             path_map: PathMap::default(),
             query: false,
+            words: Vec::new(),
         }
     }
 
@@ -81,6 +84,12 @@ impl HostSpec {
             (None, false) => WORK_DIR.to_owned(),
         };
         if below.is_empty() { dir } else { format!("{dir}/{below}") }
+    }
+
+    /// Its line for a hosts file, as it is there but for the weight.
+    pub fn line(&self, weight: &str) -> String {
+        let words = self.words.iter().filter(|word| !word.starts_with("weight=")).map(|word| quoted(word));
+        [quoted(&self.name), format!("weight={weight}")].into_iter().chain(words).collect::<Vec<_>>().join(" ")
     }
 
     /// A program of the set, as the host starts it: beside this one here, from the current bundle there.
@@ -145,16 +154,20 @@ pub enum HostsError {
 const KEYS: &str =
     "user, port, identity_file, ssh_config, weight, batch_size, ram_gb, threads, work_dir, path_map, query";
 
-/// The settings of one line: values with the key's own text, for error messages.
+/// The settings of one line: values with the key's own text, for error messages; path map; and the words as they are.
 #[derive(Default)]
-struct Settings(HashMap<&'static str, String>, PathMap);
+struct Settings(HashMap<&'static str, String>, PathMap, Vec<String>);
 
 impl Hosts {
-    /// The hosts file as given, else `hosts` in the current folder, else in the user's configuration folder, else
-    /// this machine alone.
-    pub fn find(explicit: Option<&Path>) -> Result<Self, HostsError> {
+    /// The hosts file as given, else `hosts` in the current folder, else in the user's configuration folder.
+    pub fn file(explicit: Option<&Path>) -> Option<PathBuf> {
         let places = [PathBuf::from("hosts"), state::config_dir().join("hosts")];
-        match explicit.map(Path::to_owned).or_else(|| places.into_iter().find(|p| p.is_file())) {
+        explicit.map(Path::to_owned).or_else(|| places.into_iter().find(|p| p.is_file()))
+    }
+
+    /// What [`Hosts::file`] holds; where there is none, this machine alone.
+    pub fn find(explicit: Option<&Path>) -> Result<Self, HostsError> {
+        match Self::file(explicit) {
             Some(file) => {
                 let text = std::fs::read_to_string(&file)
                     .map_err(|source| HostsError::Unreadable { file: file.clone(), source })?;
@@ -182,13 +195,14 @@ impl Hosts {
             if name.contains('=') {
                 return Err(fault(number, name, "a line begins with the machine's name (or * for defaults)"));
             }
-            if name.starts_with('-') {
-                return Err(fault(number, name, "a machine's name cannot begin with a dash"));
+            if name.is_empty() || name.starts_with('-') {
+                return Err(fault(number, name, "a machine's name cannot be empty or begin with a dash"));
             }
             let mut settings = Settings::default();
             for word in words {
                 settings.take(word).map_err(|what| fault(number, word, &what))?;
             }
+            settings.2 = words.to_vec();
             if name == "*" {
                 defaults = settings;
             } else if lines.iter().any(|(_, n, _)| n == name) {
@@ -272,6 +286,7 @@ impl Settings {
             work_dir: text("work_dir"),
             path_map: self.1.clone().or(&defaults.1),
             query: text("query").as_deref() == Some("yes"),
+            words: self.2.clone(),
         })
     }
 }
@@ -279,7 +294,8 @@ impl Settings {
 /// Refuses a value that its key cannot have, so that [`Settings::host`] only meets good ones.
 fn check(key: &str, value: &str) -> Result<(), String> {
     let positive = |what: &str| match value.parse::<f64>() {
-        Ok(v) if v > 0.0 && v.is_finite() => Ok(()),
+        // So that sums and shares of them stay numbers.
+        Ok(v) if (1e-6..=1e6).contains(&v) => Ok(()),
         _ => Err(format!("{key} must be {what}")),
     };
     let whole = |most: u64| match value.parse::<u64>() {
@@ -287,8 +303,8 @@ fn check(key: &str, value: &str) -> Result<(), String> {
         _ => Err(format!("{key} must be a whole number from 1 to {most}")),
     };
     match key {
-        "weight" => positive("a number above 0, the fraction of the work"),
-        "ram_gb" => positive("a number above 0, in GB"),
+        "weight" => positive("a number above 0 and at most 1000000, the fraction of the work"),
+        "ram_gb" => positive("a number above 0 and at most 1000000, in GB"),
         "port" => whole(65_535),
         "batch_size" => whole(4_096),
         "threads" => whole(4_096),
@@ -296,6 +312,12 @@ fn check(key: &str, value: &str) -> Result<(), String> {
         "work_dir" if !value.starts_with('/') => Err("work_dir must be an absolute path".into()),
         _ => Ok(()),
     }
+}
+
+/// A word so that [`split_words`] reads it again as it is.
+fn quoted(word: &str) -> String {
+    let plain = !word.contains(|c: char| c.is_whitespace() || "'\"#".contains(c));
+    if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\"'\"'")) }
 }
 
 /// Words of a line: separated by blanks; quotes keep blanks; `#` begins a comment outside quotes.
@@ -350,6 +372,17 @@ mod tests {
     }
 
     #[test]
+    fn a_line_is_written_as_it_can_be_read() {
+        let text = "* user=root\na weight=2 path_map=\"/x y:/it's\" query=yes # fast\nb weight=6 batch_size=8";
+        let hosts = parse(text).unwrap().hosts;
+        assert_eq!(hosts[1].line("0.25"), "b weight=0.25 batch_size=8");
+        let again = parse(&format!("{}\n{}", hosts[0].line("0.25"), hosts[1].line("0.75"))).unwrap().hosts;
+        assert_eq!((again[0].weight, &again[0].path_map, again[0].query), (0.25, &hosts[0].path_map, true));
+        assert_eq!(again[0].user, None, "what the * line says stays there");
+        assert_eq!(HostSpec::bare("localhost").line("1.00"), "localhost weight=1.00");
+    }
+
+    #[test]
     fn no_weights_mean_equal_ones_and_query_yes_wins() {
         let hosts = parse("a\nb query=yes\nc ram_gb=99\nd").unwrap();
         assert_eq!(hosts.scaled_from, None);
@@ -362,6 +395,7 @@ mod tests {
         for (text, word) in [
             ("a\nb wieght=1", "wieght=1"),
             ("a\nb weight=-1", "weight=-1"),
+            ("a weight=1\nb weight=1e308", "weight=1e308"),
             ("a weight=1\nb", "\"b\""),
             ("x\na", "a"),
             ("a\nb batch_size=0", "batch_size=0"),
@@ -370,6 +404,7 @@ mod tests {
             ("a\nb query=maybe", "query=maybe"),
             ("a\nb 'open", "open"),
             ("a\n-oProxyCommand=x", "-oProxyCommand=x"),
+            ("a\n\"\"", "\"\""),
             ("a\nb port=1 port=2", "port=2"),
             ("a\nb user=", "user="),
         ] {

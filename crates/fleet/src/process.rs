@@ -6,6 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use protocol::LONGEST_EVENT;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
@@ -86,9 +87,12 @@ impl Process {
         self.far.as_ref()?.token.end_line(line)
     }
 
-    /// The next line of its output, without its line end. Waiting for it can be given up without losing anything.
+    /// The next line of its output, without its line end; one that is longer than any event comes in pieces. Waiting for
+    /// it can be given up without losing anything.
     pub async fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
-        if self.output.read_until(b'\n', &mut self.line).await? == 0 && self.line.is_empty() {
+        let room = LONGEST_EVENT.saturating_sub(self.line.len()) as u64;
+        let mut output = (&mut self.output).take(room);
+        if output.read_until(b'\n', &mut self.line).await? == 0 && self.line.is_empty() {
             return Ok(None);
         }
         let mut line = std::mem::take(&mut self.line);

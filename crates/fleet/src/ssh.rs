@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::process::{Far, Process};
 use crate::remote::{Beginning, COMMAND_LINE, Token};
-use crate::{HostError, HostErrorKind, HostSpec, Limits};
+use crate::{HostError, HostErrorKind, HostSpec, Limits, kept};
 
 /// An unused connection is closed after this time, also if its owner was killed.
 const PERSIST_S: NonZeroUsize = NonZeroUsize::new(60).unwrap();
@@ -29,9 +29,9 @@ const MASTER_ANSWER: Duration = Duration::from_secs(10);
 /// Start-up files of a login shell may say this much before a program begins.
 const MOST_NOISE_BYTES: u64 = 64 << 10;
 
-/// What ssh puts behind the folder's name in a socket's path, at most: `/.ssh-connection` with 6 letters, `/master`, and
-/// for a moment 17 more.
-const CONTROL_NAME_BYTES: usize = 48;
+/// What comes behind the folder's name in a socket's path, at most: the 9 of a kept connection's folder, ssh's
+/// `/.ssh-connection` with 6 letters, `/master`, and for a moment 17 more.
+const CONTROL_NAME_BYTES: usize = 57;
 
 /// A connection.
 #[derive(Debug)]
@@ -43,43 +43,26 @@ pub(crate) struct Ssh {
 }
 
 impl Ssh {
+    /// Makes a connection that ends with its owner.
     pub async fn connect(spec: &HostSpec, limits: Limits) -> Result<Self, HostError> {
-        let error = |kind, said: &str| HostError::connecting(&spec.name, kind, by_hand(spec), said);
-        let folder = control_folder().map_err(|e| error(HostErrorKind::Other, &e.to_string()))?;
-        let mut builder = SessionBuilder::default();
-        builder
-            .known_hosts_check(KnownHosts::Strict)
-            .control_directory(folder)
-            .control_persist(ControlPersist::IdleFor(PERSIST_S))
-            // ssh counts whole seconds, and takes 0 for none.
-            .connect_timeout(limits.connect.max(Duration::from_secs(1)))
-            // ssh gives up after three unanswered signs of life.
-            .server_alive_interval((limits.silence / 3).max(Duration::from_secs(1)));
-        if let Some(user) = &spec.user {
-            builder.user(user.clone());
+        let session = session(spec, limits, control_folder()).await?;
+        Ok(Self::over(session, spec, limits))
+    }
+
+    /// Uses the connection that an earlier program left, else makes one, and leaves it for the next.
+    pub async fn connect_kept(spec: &HostSpec, limits: Limits) -> Result<Self, HostError> {
+        let folder = kept::folder(spec);
+        if let Ok(folder) = &folder
+            && let Some(session) = kept::resume(folder).await
+        {
+            return Ok(Self::over(session, spec, limits));
         }
-        if let Some(port) = spec.port {
-            builder.port(port);
-        }
-        if let Some(file) = &spec.identity_file {
-            builder.keyfile(expand_home(file));
-        }
-        if let Some(file) = &spec.ssh_config {
-            let file = expand_home(file);
-            if let Err(e) = std::fs::File::open(&file) {
-                return Err(error(HostErrorKind::Other, &format!("ssh_config={}: {e}", file.display())));
-            }
-            builder.config_file(file);
-        }
-        // ssh's own limit does not cover the exchange of keys.
-        match timeout(limits.connect * 3, builder.connect(&spec.name)).await {
-            Ok(Ok(session)) => Ok(Self { name: spec.name.clone(), session, limits, forwards: AtomicUsize::default() }),
-            Ok(Err(e)) => {
-                let said = said(&e);
-                Err(error(HostErrorKind::of_connection(&said), &said))
-            }
-            Err(_) => Err(error(HostErrorKind::TimedOut, "")),
-        }
+        let session = session(spec, limits, folder).await?;
+        Ok(Self::over(kept::keep(session), spec, limits))
+    }
+
+    fn over(session: Session, spec: &HostSpec, limits: Limits) -> Self {
+        Self { name: spec.name.clone(), session, limits, forwards: AtomicUsize::default() }
     }
 
     pub fn error(&self, kind: HostErrorKind, task: impl Into<String>, said: impl std::fmt::Display) -> HostError {
@@ -148,7 +131,12 @@ impl Ssh {
     /// A new name for a socket, in the connection's own closed folder.
     pub fn socket_path(&self) -> PathBuf {
         let number = self.forwards.fetch_add(1, Ordering::Relaxed);
-        self.session.control_socket().with_file_name(format!("forward-{number}"))
+        self.socket_named(&format!("forward-{number}"))
+    }
+
+    /// A socket of this name in the connection's own closed folder.
+    pub fn socket_named(&self, name: &str) -> PathBuf {
+        self.session.control_socket().with_file_name(name)
     }
 
     /// Makes the socket `here` lead to the socket `there`.
@@ -178,6 +166,46 @@ impl Ssh {
     pub async fn close(self) {
         // A lost connection is closed.
         let _ = timeout(MASTER_ANSWER, self.session.close()).await;
+    }
+}
+
+/// Logs in. The sockets of the connection come into a new folder below `folder`.
+async fn session(spec: &HostSpec, limits: Limits, folder: io::Result<PathBuf>) -> Result<Session, HostError> {
+    let error = |kind, said: &str| HostError::connecting(&spec.name, kind, by_hand(spec), said);
+    let folder = folder.map_err(|e| error(HostErrorKind::Other, &e.to_string()))?;
+    let mut builder = SessionBuilder::default();
+    builder
+        .known_hosts_check(KnownHosts::Strict)
+        .control_directory(folder)
+        .control_persist(ControlPersist::IdleFor(PERSIST_S))
+        // ssh counts whole seconds, and takes 0 for none.
+        .connect_timeout(limits.connect.max(Duration::from_secs(1)))
+        // ssh gives up after three unanswered signs of life.
+        .server_alive_interval((limits.silence / 3).max(Duration::from_secs(1)));
+    if let Some(user) = &spec.user {
+        builder.user(user.clone());
+    }
+    if let Some(port) = spec.port {
+        builder.port(port);
+    }
+    if let Some(file) = &spec.identity_file {
+        builder.keyfile(expand_home(file));
+    }
+    if let Some(file) = &spec.ssh_config {
+        let file = expand_home(file);
+        if let Err(e) = std::fs::File::open(&file) {
+            return Err(error(HostErrorKind::Other, &format!("ssh_config={}: {e}", file.display())));
+        }
+        builder.config_file(file);
+    }
+    // ssh's own limit does not cover the exchange of keys.
+    match timeout(limits.connect * 3, builder.connect(&spec.name)).await {
+        Ok(Ok(session)) => Ok(session),
+        Ok(Err(e)) => {
+            let said = said(&e);
+            Err(error(HostErrorKind::of_connection(&said), &said))
+        }
+        Err(_) => Err(error(HostErrorKind::TimedOut, "")),
     }
 }
 
@@ -227,7 +255,7 @@ fn by_hand(spec: &HostSpec) -> String {
 }
 
 /// A folder for sockets that is closed to others and short enough for ssh on macOS too.
-fn control_folder() -> io::Result<PathBuf> {
+pub(crate) fn control_folder() -> io::Result<PathBuf> {
     let short = |dir: &PathBuf| dir.as_os_str().len() + CONTROL_NAME_BYTES <= socket::LONGEST_SOCKET_PATH;
     let usual = socket::default_socket()?.parent().map(Path::to_path_buf);
     let folder = match usual.filter(short) {

@@ -133,8 +133,12 @@ pub fn sync_dir(dir: &Path) -> Result<(), IndexError> {
 
 /// Syncs the folder that holds `path`.
 pub fn sync_parent(path: &Path) -> Result<(), IndexError> {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    sync_dir(parent)
+    sync_dir(folder_of(path))
+}
+
+/// The folder that holds `path`.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Removes a file; that it is not there is fine.

@@ -14,7 +14,11 @@ use crate::{IndexError, atomic};
 /// be to be nobody's.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
 
-/// Removes folders of merges that were killed: unfinished ones, and finished ones that nothing refers to.
+/// How long runs stay that are not the newest: somebody may ask what happened in them.
+const RUNS_STAY: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Removes what merges left that were killed: generations that are unfinished or that nothing refers to, and unfinished
+/// files beside the index's folder, which only merges write.
 pub(crate) fn remove_leftovers(prefix: &IndexPrefix, current: u64) -> Result<(), IndexError> {
     for generation in generations(prefix)?.into_iter().filter(|g| *g > current) {
         remove_dir(&prefix.generation(generation))?;
@@ -24,17 +28,25 @@ pub(crate) fn remove_leftovers(prefix: &IndexPrefix, current: u64) -> Result<(),
             remove_dir(&prefix.dir().join(name))?;
         }
     }
+    for file in [prefix.meta(), prefix.parquet(), prefix.faiss()] {
+        let Some(name) = file.file_name().and_then(|name| name.to_str()) else { continue };
+        let (folder, unfinished) = (atomic::folder_of(&file), format!(".{name}{TEMP_MARK}"));
+        for name in names(folder).into_iter().filter(|name| name.starts_with(&unfinished)) {
+            atomic::remove_file(&folder.join(name))?;
+        }
+    }
     Ok(())
 }
 
-/// Removes generations that were replaced more than 24 hours ago, as the share's own clock tells, and old temporary
-/// files. Failing at that harms nothing, so it only warns.
+/// Removes generations that were replaced more than 24 hours ago, as the share's own clock tells, runs that are a month
+/// old, and old temporary files. Failing at that harms nothing, so it only warns.
 pub(crate) fn remove_old(prefix: &IndexPrefix, current: u64, warnings: &mut Vec<String>) {
     let Ok(mut numbers) = generations(prefix) else { return };
     numbers.sort_unstable();
     let made = |generation: u64| modified(&prefix.generation(generation).join("seg-0.parquet"));
     // The clock of the file server, so that a host whose clock is wrong removes nothing too early.
     let now = modified(&prefix.meta()).unwrap_or_else(SystemTime::now);
+    let older = |path: &Path, than| modified(path).is_some_and(|at| now.duration_since(at).is_ok_and(|age| age > than));
     for pair in numbers.windows(2) {
         let replaced = made(pair[1]);
         let old = replaced.is_some_and(|at| now.duration_since(at).is_ok_and(|age| age > GRACE));
@@ -46,9 +58,16 @@ pub(crate) fn remove_old(prefix: &IndexPrefix, current: u64, warnings: &mut Vec<
     for dir in [prefix.dir(), &prefix.parts()] {
         for name in names(dir).into_iter().filter(|n| n.starts_with('.') && n.contains(TEMP_MARK)) {
             let path = dir.join(name);
-            if modified(&path).is_some_and(|at| now.duration_since(at).is_ok_and(|age| age > GRACE)) {
+            if older(&path, GRACE) {
                 let _ = atomic::remove_file(&path);
             }
+        }
+    }
+    let newest = prefix.newest_run();
+    for run in names(&prefix.runs()).into_iter().filter(|run| Some(run) != newest.as_ref()) {
+        let run = prefix.runs().join(run);
+        if older(&run, RUNS_STAY) {
+            warnings.extend(remove_dir(&run).err().map(|e| e.to_string()));
         }
     }
 }

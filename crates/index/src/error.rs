@@ -130,16 +130,6 @@ pub enum IndexError {
         /// What failed.
         source: Box<IndexError>,
     },
-    /// faiss reported an error.
-    #[error("faiss cannot {action} {}: {message}", path.display())]
-    Faiss {
-        /// What was tried, as a verb.
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What faiss said.
-        message: String,
-    },
 }
 
 impl IndexError {

@@ -6,12 +6,17 @@
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use xxhash_rust::xxh3::Xxh3;
+
 use crate::error::FileKind;
+use crate::row::hex;
 use crate::{IndexError, atomic};
 
-const HEADER: usize = 45;
+/// Bytes before the first float.
+pub(crate) const HEADER: usize = 45;
 
 fn header(dim: usize, rows: u64) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
@@ -66,16 +71,17 @@ impl FlatWriter {
 }
 
 /// A flat index's file whose header fits its length.
-#[derive(Debug)]
 pub(crate) struct FlatFile {
     path: PathBuf,
     file: BufReader<File>,
+    /// Of the header and the vectors that were read.
+    hash: Xxh3,
     pub dim: usize,
     pub rows: u64,
 }
 
 impl FlatFile {
-    /// Opens a file and checks its header and length, so that faiss never sees one that does not fit.
+    /// Opens a file and checks its header and length.
     pub(crate) fn open(path: &Path, kind: FileKind) -> Result<Self, IndexError> {
         let mut file = File::open(path).map_err(IndexError::io("open", path))?;
         let length = file.metadata().map_err(IndexError::io("read", path))?.len();
@@ -95,17 +101,40 @@ impl FlatFile {
         if !fits {
             return Err(kind.damaged(path, "its header is not that of a flat inner-product index of its length"));
         }
+        let mut hash = Xxh3::new();
+        hash.update(&bytes);
         Ok(Self {
             path: path.into(),
             file: BufReader::with_capacity(1 << 20, file),
+            hash,
             dim: dim as usize,
             rows: rows as u64,
         })
     }
 
+    /// The open file.
+    pub(crate) fn file(&self) -> &File {
+        self.file.get_ref()
+    }
+
+    /// The vector of a row, wherever the last one was read.
+    pub(crate) fn row_at(&self, row: u64) -> Result<Vec<f32>, IndexError> {
+        let mut bytes = vec![0; 4 * self.dim];
+        let offset = HEADER as u64 + row * bytes.len() as u64;
+        self.file().read_exact_at(&mut bytes, offset).map_err(IndexError::io("read", &self.path))?;
+        Ok(bytes.chunks_exact(4).map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]])).collect())
+    }
+
     /// The next vector's bytes as they stand in the file, into `buffer`.
     pub(crate) fn read_row(&mut self, buffer: &mut Vec<u8>) -> Result<(), IndexError> {
         buffer.resize(4 * self.dim, 0);
-        self.file.read_exact(buffer).map_err(IndexError::io("read", &self.path))
+        self.file.read_exact(buffer).map_err(IndexError::io("read", &self.path))?;
+        self.hash.update(buffer);
+        Ok(())
+    }
+
+    /// Length and checksum of the file, once all its vectors have been read.
+    pub(crate) fn checksum(&self) -> (u64, String) {
+        (HEADER as u64 + self.rows * 4 * self.dim as u64, hex(&self.hash))
     }
 }

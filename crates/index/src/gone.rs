@@ -57,7 +57,8 @@ impl Gone {
     }
 }
 
-fn bad(path: &Path, error: BadManifest) -> IndexError {
+/// A run's list that cannot be read.
+pub(crate) fn bad(path: &Path, error: BadManifest) -> IndexError {
     match error {
         BadManifest::Unreadable { source, .. } => IndexError::Io { action: "read", path: path.into(), source },
         damaged => FileKind::Run.damaged(path, damaged.to_string()),

@@ -12,7 +12,7 @@ use crate::error::FileKind;
 use crate::gather::other_model;
 use crate::kway::{Opened, Source};
 use crate::merge::MergeRequest;
-use crate::meta_file::read_json;
+use crate::meta_file::read_record;
 use crate::part::{self, PartHead};
 use crate::partials;
 use crate::take_in::{Candidate, Kind};
@@ -64,18 +64,21 @@ pub(crate) fn collect(
     current: Option<&IndexMeta>,
     deadline: Instant,
 ) -> Result<Inputs, IndexError> {
-    match &request.sources {
-        Sources::Parts(refs) => named_parts(request, refs, current, deadline),
+    let mut inputs = match &request.sources {
+        Sources::Parts(refs) => named_parts(request, refs, current, deadline)?,
         Sources::Partials { num_workers } => {
-            let mut inputs = partials::collect(request.prefix, request.run, *num_workers)?;
+            let inputs = partials::collect(request.prefix, request.run, *num_workers)?;
             // A fresh index by hand is made of partials only.
-            if !request.fresh {
-                still_fit(request.prefix, &inputs, current)?;
-                other_parts(request, &BTreeSet::new(), &mut inputs)?;
+            if request.fresh {
+                return Ok(inputs);
             }
-            Ok(inputs)
+            still_fit(request.prefix, &inputs, current)?;
+            inputs
         }
-    }
+    };
+    moved_parts(request, &mut inputs, deadline)?;
+    other_parts(request, &mut inputs)?;
+    Ok(inputs)
 }
 
 /// Refuses partial indexes of a run that the index has taken in before a later run changed it: they would bring back
@@ -106,17 +109,7 @@ fn named_parts(
 ) -> Result<Inputs, IndexError> {
     let record = request.run.map(|run_id| wait_for_record(request, run_id, deadline)).transpose()?;
     let mut warnings = Vec::new();
-    let mut heads: Vec<PartHead> = Vec::new();
-    for part in refs {
-        match wait_for_part(request, part, deadline) {
-            Ok(head) => heads.push(head),
-            // A merge that was killed while it removed what it had taken in.
-            Err(e @ IndexError::PartMissing { .. }) if record.as_ref().is_some_and(|r| r.proof.is_some()) => {
-                warnings.push(format!("{e} (an earlier merge of this run took it in)"));
-            }
-            Err(e) => return Err(e),
-        }
-    }
+    let heads = wait_for_parts(request, refs, record.as_ref(), deadline, &mut warnings)?;
     let first = heads.first().map(|h| (h.meta.root.clone(), h.meta.model.fingerprint.clone()));
     let of_run = record.as_ref().map(|r| (r.root.trim_end_matches('/').to_owned(), r.fingerprint.clone()));
     let of_index = current.map(|m| (m.root.clone(), m.model.fingerprint.clone()));
@@ -138,26 +131,47 @@ fn named_parts(
         workers,
         failed: heads.iter().map(|h| h.meta.failures.len() as u64).sum(),
         failures: heads.iter().flat_map(|h| h.meta.failures.iter().cloned()).collect(),
-        embedded: refs.iter().map(|r| r.rows).sum(),
+        embedded: refs.iter().fold(0, |sum, part| sum.saturating_add(part.rows)),
         warnings,
     };
-    let named: BTreeSet<PathBuf> = heads.iter().map(|h| h.path.clone()).collect();
-    for head in heads {
-        if head.meta.root != inputs.root {
-            return Err(IndexError::OtherRoot { path: head.path, has: head.meta.root, wanted: inputs.root });
-        }
-        if head.meta.model.fingerprint != inputs.fingerprint {
-            let wanted = ModelIdentity { fingerprint: inputs.fingerprint, ..head.meta.model.clone() };
-            return Err(other_model(&head.path, &head.meta.model, &wanted));
-        }
-        push_part(&mut inputs, head, Kind::Named);
-    }
-    other_parts(request, &named, &mut inputs)?;
+    push_named(&mut inputs, heads)?;
     Ok(inputs)
 }
 
+/// Adds the parts that the run's scan made of pictures that were moved: they are no work of any worker.
+fn moved_parts(request: &MergeRequest<'_>, inputs: &mut Inputs, deadline: Instant) -> Result<(), IndexError> {
+    let Some(record) = inputs.record.clone().filter(|record| record.summary.moved > 0) else { return Ok(()) };
+    let path = request.prefix.run(&record.run_id).moved();
+    let text = loop {
+        match std::fs::read_to_string(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && nap(&path, deadline) => {}
+            text => break text.map_err(IndexError::io("read", &path))?,
+        }
+    };
+    let refs: Result<Vec<PartRef>, _> = text.lines().map(serde_json::from_str).collect();
+    let refs = refs.map_err(|e| FileKind::Run.damaged(&path, e.to_string()))?;
+    let heads = wait_for_parts(request, &refs, Some(&record), deadline, &mut inputs.warnings)?;
+    push_named(inputs, heads)
+}
+
+/// Adds parts of the run, which must be of its root and model.
+fn push_named(inputs: &mut Inputs, heads: Vec<PartHead>) -> Result<(), IndexError> {
+    for head in heads {
+        if head.meta.root != inputs.root {
+            return Err(IndexError::OtherRoot { path: head.path, has: head.meta.root, wanted: inputs.root.clone() });
+        }
+        if head.meta.model.fingerprint != inputs.fingerprint {
+            let wanted = ModelIdentity { fingerprint: inputs.fingerprint.clone(), ..head.meta.model.clone() };
+            return Err(other_model(&head.path, &head.meta.model, &wanted));
+        }
+        push_part(inputs, head, Kind::Named);
+    }
+    Ok(())
+}
+
 /// Adds every sound part of the same root and fingerprint that was not named: an interrupted run left it.
-fn other_parts(request: &MergeRequest<'_>, named: &BTreeSet<PathBuf>, inputs: &mut Inputs) -> Result<(), IndexError> {
+fn other_parts(request: &MergeRequest<'_>, inputs: &mut Inputs) -> Result<(), IndexError> {
+    let named: BTreeSet<PathBuf> = inputs.parts.iter().cloned().collect();
     for path in part::list(request.prefix)? {
         if named.contains(&path) {
             continue;
@@ -200,13 +214,34 @@ fn push_part(inputs: &mut Inputs, head: PartHead, kind: Kind) {
 fn wait_for_record(request: &MergeRequest<'_>, run_id: &str, deadline: Instant) -> Result<RunRecord, IndexError> {
     let path = request.prefix.run(run_id).record();
     loop {
-        if let Some(record) = read_json(&path, FileKind::Run)? {
+        if let Some(record) = read_record(request.prefix, run_id)? {
             return Ok(record);
         }
         if !nap(&path, deadline) {
             return Err(FileKind::Run.damaged(&path, "it is not there, so the run's scan did not finish"));
         }
     }
+}
+
+fn wait_for_parts(
+    request: &MergeRequest<'_>,
+    refs: &[PartRef],
+    record: Option<&RunRecord>,
+    deadline: Instant,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<PartHead>, IndexError> {
+    let mut heads = Vec::new();
+    for part in refs {
+        match wait_for_part(request, part, deadline) {
+            Ok(head) => heads.push(head),
+            // A merge that was killed while it removed what it had taken in.
+            Err(e @ IndexError::PartMissing { .. }) if record.is_some_and(|r| r.proof.is_some()) => {
+                warnings.push(format!("{e} (an earlier merge of this run took it in)"));
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(heads)
 }
 
 fn wait_for_part(request: &MergeRequest<'_>, part: &PartRef, deadline: Instant) -> Result<PartHead, IndexError> {

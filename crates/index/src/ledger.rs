@@ -1,9 +1,10 @@
 //! The ledger of failures, `P/failures.jsonl`: one JSON object a line, sorted by path.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 
-use protocol::{Failure, IndexPrefix, encode_line};
+use protocol::{Entry, Failure, ImagePath, IndexPrefix, encode_line};
 use serde::{Deserialize, Serialize};
 
 use crate::{IndexError, atomic};
@@ -17,11 +18,35 @@ struct Line {
     last_time: String,
 }
 
+/// Pictures below this canonical root that failed by a fault in their bytes, as they were then, in any order: this
+/// version need not try them again while they are so. Lines that cannot be read are nobody's; the next merge tells.
+pub fn would_fail_again(
+    prefix: &IndexPrefix,
+    root: &str,
+) -> Result<impl Iterator<Item = Result<Entry, IndexError>>, IndexError> {
+    let (path, root) = (prefix.failures(), format!("{}/", root.trim_end_matches('/')));
+    let file = match File::open(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        file => Some(BufReader::new(file.map_err(IndexError::io("open", &path))?)),
+    };
+    let entry = move |line: &[u8]| {
+        let failure = serde_json::from_slice::<Line>(line).ok()?.failure;
+        let image = ImagePath::new(failure.path.strip_prefix(&root)?).ok()?;
+        let judged = failure.would_fail_again()?;
+        Some(Entry { path: image, size_bytes: judged.size_bytes, mtime_ns: judged.mtime_ns })
+    };
+    let lines = file.into_iter().flat_map(|file| file.split(b'\n'));
+    Ok(lines.filter_map(move |line| line.map(|line| entry(&line)).map_err(IndexError::io("read", &path)).transpose()))
+}
+
 /// The ledger as it stood, while a merge decides what of it remains.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     old: BTreeMap<String, Line>,
     embedded: HashSet<String>,
+    not_tried: BTreeMap<String, Line>,
+    /// The file as it is; `None` if there is none.
+    text: Option<Vec<u8>>,
 }
 
 impl Ledger {
@@ -41,7 +66,7 @@ impl Ledger {
         if old.len() < lines.len() {
             warnings.push(format!("{}: {} unreadable lines were dropped", path.display(), lines.len() - old.len()));
         }
-        Ok(Self { old, embedded: HashSet::new() })
+        Ok(Self { old, text: Some(bytes), ..Self::default() })
     }
 
     /// True if nothing ever failed, so that embedded pictures need not be told.
@@ -56,8 +81,13 @@ impl Ledger {
         }
     }
 
-    /// Writes the ledger after a run: of a full scan just the run's failures, else those beside what remains of the
-    /// old ones.
+    /// A picture failed before, is as it was then, and was not tried again: its line stays as it is.
+    pub(crate) fn not_tried(&mut self, path: &str) {
+        self.not_tried.extend(self.old.remove_entry(path));
+    }
+
+    /// Writes the ledger after a run: of a full scan just the run's failures and what was not tried again, else those
+    /// beside what remains of the old ones.
     pub(crate) fn write(
         mut self,
         prefix: &IndexPrefix,
@@ -65,7 +95,7 @@ impl Ledger {
         full_scan: bool,
         now: &str,
     ) -> Result<(), IndexError> {
-        let mut lines = BTreeMap::new();
+        let mut lines = self.not_tried;
         for failure in failures {
             let before = self.old.remove(&failure.path);
             let (attempts, first_time) =
@@ -77,6 +107,9 @@ impl Ledger {
             lines.extend(self.old.into_iter().filter(|(path, _)| !self.embedded.contains(path)));
         }
         let text: String = lines.values().map(encode_line).collect();
+        if self.text.as_deref() == Some(text.as_bytes()) {
+            return Ok(());
+        }
         atomic::create_dir(prefix.dir())?;
         atomic::write(&prefix.failures(), text.as_bytes())
     }
@@ -89,7 +122,7 @@ mod tests {
     use super::*;
 
     fn failure(path: &str) -> Failure {
-        Failure { path: path.into(), kind: FailureKind::Undecodable, detail: "d".into(), host: "h".into() }
+        Failure::new(path.into(), FailureKind::Undecodable, "d".into(), "h")
     }
 
     #[test]

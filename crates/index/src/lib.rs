@@ -1,7 +1,8 @@
 //! The files of an index: write a part, gather parts into a worker's partial index, merge into a generation, open
 //! and search it.
 //!
-//! This is the only crate that names polars and faiss. Its invariants:
+//! This is the only crate that names polars, and faiss, whose files it reads and writes itself: only tests link faiss, to
+//! prove that it opens them and finds the same. Its invariants:
 //! - A row is one value (path, vector, size, time, content hash) until it is written; row i of a parquet file is id i
 //!   of the faiss file beside it.
 //! - Every file is written under a temporary name, synced, and renamed; `P.meta.json` is the only switch.
@@ -14,7 +15,6 @@ pub mod atomic;
 mod cleanup;
 mod current;
 mod error;
-mod faiss;
 mod flat;
 mod gather;
 mod generation;
@@ -22,8 +22,12 @@ mod gone;
 mod inputs;
 mod kway;
 mod ledger;
+mod mapped;
 mod merge;
 mod meta_file;
+mod moved;
+#[cfg(test)]
+mod mutations;
 mod part;
 mod partials;
 mod paths_file;
@@ -31,6 +35,7 @@ mod proof;
 mod row;
 mod row_reader;
 mod row_writer;
+mod scan;
 mod seal;
 mod search;
 mod snapshot;
@@ -40,9 +45,12 @@ mod take_in;
 pub use error::IndexError;
 pub use gather::gather;
 pub use inputs::{PartRef, Sources};
+pub use ledger::would_fail_again;
 pub use merge::{MergeReport, MergeRequest, merge};
 pub use meta_file::read_meta;
+pub use moved::{Moved, StandingFiles};
 pub use part::{Part, find_part, publish_part, read_part};
 pub use row::Row;
+pub use row_writer::hash_file;
 pub use search::Index;
-pub use standing::{Standing, StandingRow, standing};
+pub use standing::{Place, Standing, StandingRow, standing};

@@ -1,6 +1,6 @@
 //! Merges: (current generation - rows that are gone) + new rows = the next generation.
 //!
-//! The caller owns the index: two merges at a time would remove each other's unfinished files.
+//! The caller holds `P/merge.lock`: two merges at a time would remove each other's unfinished files.
 
 use std::time::{Duration, Instant};
 
@@ -77,6 +77,11 @@ pub fn merge(mut request: MergeRequest<'_>) -> Result<MergeReport, IndexError> {
         left_out: Vec::new(),
     };
     after.ledger = Ledger::read(prefix, &mut after.warnings)?;
+    if let Some(record) = &inputs.record {
+        for entry in proof::failed_before(&prefix.run(&record.run_id), record)? {
+            after.ledger.not_tried(&format!("{}/{}", inputs.root, entry?.path));
+        }
+    }
     cleanup::remove_leftovers(prefix, current.generation)?;
 
     let idle = current.base.is_some() && inputs.sources.is_empty() && gone.is_empty();
@@ -232,7 +237,7 @@ fn check_same_collection(
 }
 
 /// The identity of rows of several precisions or providers: each once, joined by `+`, with the greatest deviation.
-fn mixed(first: &ModelIdentity, models: &[ModelIdentity], base: Option<&IndexMeta>) -> ModelIdentity {
+pub(crate) fn mixed(first: &ModelIdentity, models: &[ModelIdentity], base: Option<&IndexMeta>) -> ModelIdentity {
     let all: Vec<&ModelIdentity> = models.iter().chain(base.map(|m| &m.model)).collect();
     let join = |field: fn(&ModelIdentity) -> &str| {
         let mut words: Vec<&str> = all.iter().flat_map(|m| field(m).split('+')).collect();

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use protocol::{FORMAT_VERSION, IndexMeta, IndexPrefix, SegmentMeta};
+use protocol::layout::is_file_name;
+use protocol::{FORMAT_VERSION, IndexMeta, IndexPrefix, RunRecord, SegmentMeta};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -18,8 +19,23 @@ pub fn read_meta(prefix: &IndexPrefix) -> Result<Option<IndexMeta>, IndexError> 
     let sound = rows == Some(meta.num_images)
         && meta.model.embedding_dim > 0
         && (1..u64::MAX).contains(&meta.generation)
-        && meta.segments.iter().all(|s| is_segment_name(&s.name));
+        && meta.segments.iter().all(|s| is_segment_name(&s.name, meta.generation));
     if sound { Ok(Some(meta)) } else { Err(FileKind::Meta.damaged(&path, "its numbers or names do not fit together")) }
+}
+
+/// The record of a run; `None` if there is none, as for a run by hand, whose name may be any text.
+pub(crate) fn read_record(prefix: &IndexPrefix, run_id: &str) -> Result<Option<RunRecord>, IndexError> {
+    if !is_file_name(run_id) {
+        return Ok(None);
+    }
+    let path = prefix.run(run_id).record();
+    match read_json::<RunRecord>(&path, FileKind::Run)? {
+        // The proof is written where the record says that it belongs.
+        Some(record) if record.run_id != run_id => {
+            Err(FileKind::Run.damaged(&path, format!("it says that it is of run {:?}", record.run_id)))
+        }
+        record => Ok(record),
+    }
 }
 
 /// A JSON file with a `format_version`; `None` if it is not there.
@@ -55,10 +71,13 @@ pub(crate) fn segments(prefix: &IndexPrefix, meta: &IndexMeta) -> Vec<Segment> {
         .collect()
 }
 
-/// `gen-G/seg-K`, which cannot lead out of `P/`.
-fn is_segment_name(name: &str) -> bool {
-    let number = |text: &str, before: &str| {
-        text.strip_prefix(before).is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+/// `gen-G/seg-K`, which cannot lead out of `P/`. G is at most the index's generation: folders of later ones are removed as
+/// what a killed merge left.
+fn is_segment_name(name: &str, newest: u64) -> bool {
+    let number = |text: &str, before: &str| -> Option<u64> {
+        text.strip_prefix(before).filter(|n| n.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()
     };
-    name.split_once('/').is_some_and(|(generation, segment)| number(generation, "gen-") && number(segment, "seg-"))
+    name.split_once('/').is_some_and(|(generation, segment)| {
+        number(generation, "gen-").is_some_and(|g| (1..=newest).contains(&g)) && number(segment, "seg-").is_some()
+    })
 }

@@ -27,9 +27,13 @@ pub struct Part {
 /// Publishes `P/parts/NAME.parquet` with `rows`, in any order. Rows and checksum of the metadata are computed here.
 /// If a sound part of this name is there already, it stays and its metadata is given back; a damaged one is replaced.
 pub fn publish_part(prefix: &IndexPrefix, meta: PartMeta, rows: &[Row]) -> Result<PartMeta, IndexError> {
+    publish(prefix, meta, rows.iter().map(StoredRow::from).collect())
+}
+
+/// [`publish_part`] of rows that keep their vectors' very bits.
+pub(crate) fn publish(prefix: &IndexPrefix, meta: PartMeta, mut rows: Vec<StoredRow>) -> Result<PartMeta, IndexError> {
     let target = part_path(prefix, &meta.name)?;
     atomic::create_dir(&prefix.parts())?;
-    let mut rows: Vec<StoredRow> = rows.iter().map(StoredRow::from).collect();
     rows.sort_by(|a, b| a.path.cmp(&b.path));
     rows.dedup_by(|a, b| a.path == b.path);
     let mut hash = RowsHash::default();

@@ -11,7 +11,7 @@ use crate::flat::FlatFile;
 use crate::gather::other_model;
 use crate::inputs::Inputs;
 use crate::kway::{Opened, Source};
-use crate::meta_file::read_json;
+use crate::meta_file::{read_json, read_record};
 use crate::row_reader::RowFile;
 use crate::seal;
 use crate::take_in::{Candidate, Kind};
@@ -106,15 +106,12 @@ fn choose_run(
     found: &BTreeMap<u32, WorkerMeta>,
 ) -> Result<(String, Option<RunRecord>), IndexError> {
     if let Some(run) = run {
-        return Ok((run.to_owned(), read_json::<RunRecord>(&prefix.run(run).record(), FileKind::Run)?));
+        return Ok((run.to_owned(), read_record(prefix, run)?));
     }
     let runs: BTreeSet<&str> = found.values().map(|m| m.run_id.as_str()).collect();
     let mut records = Vec::new();
     for run in &runs {
-        // A run by hand may have any name; one with a slash has no folder here.
-        if !run.contains('/') && !run.starts_with('.') {
-            records.extend(read_json::<RunRecord>(&prefix.run(run).record(), FileKind::Run)?);
-        }
+        records.extend(read_record(prefix, run)?);
     }
     let newest = records.into_iter().max_by(|a, b| (&a.started, &a.run_id).cmp(&(&b.started, &b.run_id)));
     match newest {

@@ -3,10 +3,10 @@
 use std::fs;
 
 use protocol::layout::RunDir;
-use protocol::{Failure, Proof, RunRecord};
+use protocol::{Entry, Failure, ManifestReader, Proof, RunRecord};
 
 use crate::error::FileKind;
-use crate::{IndexError, atomic};
+use crate::{IndexError, atomic, gone};
 
 /// Failures that the run's scan saw.
 pub(crate) fn scan_failures(run: &RunDir) -> Result<Vec<Failure>, IndexError> {
@@ -17,6 +17,17 @@ pub(crate) fn scan_failures(run: &RunDir) -> Result<Vec<Failure>, IndexError> {
     };
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     lines.map(|line| serde_json::from_str(line).map_err(|e| FileKind::Run.damaged(&path, e.to_string()))).collect()
+}
+
+/// Pictures that failed before and that the run did not try again.
+pub(crate) fn failed_before(
+    run: &RunDir,
+    record: &RunRecord,
+) -> Result<impl Iterator<Item = Result<Entry, IndexError>>, IndexError> {
+    let path = run.failed_before();
+    let reader = (record.summary.failed_before > 0).then(|| ManifestReader::open(&path)).transpose();
+    let reader = reader.map_err(|e| gone::bad(&path, e))?;
+    Ok(reader.into_iter().flatten().map(move |entry| entry.map_err(|e| gone::bad(&path, e))))
 }
 
 /// Completes a run's record. A proof that held before is not replaced by one that does not: a later merge of the same

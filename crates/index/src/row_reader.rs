@@ -154,6 +154,25 @@ impl RowFile {
         })
     }
 
+    /// The row group that holds a row, and the number of the group's first row.
+    pub(crate) fn group_of(&self, row: u64) -> Option<(usize, u64)> {
+        let mut begin = 0;
+        for (number, group) in self.metadata.row_groups.iter().enumerate() {
+            let end = begin + group.num_rows() as u64;
+            if row < end {
+                return Some((number, begin));
+            }
+            begin = end;
+        }
+        None
+    }
+
+    /// The content hashes of a row group's rows, in order. Like [`Self::entries`], of a file that was not compared with
+    /// its seal as a whole: a hash that is damaged is that of no picture.
+    pub(crate) fn content_hashes(&mut self, group: usize) -> Result<Vec<String>, IndexError> {
+        self.texts(group, "content_hash")
+    }
+
     fn stream<T: HasPath + Send>(
         mut self,
         read: impl Fn(&mut Self, usize) -> Result<Vec<T>, IndexError> + Send,
@@ -170,10 +189,6 @@ impl RowFile {
                 loop {
                     if let Some(row) = Iterator::next(&mut rows) {
                         let row: T = row;
-                        if last.as_ref().is_some_and(|last| last >= row.path()) {
-                            return Err(self.damaged(format!("its rows are out of order at {}", row.path())));
-                        }
-                        last = Some(row.path().clone());
                         count += 1;
                         check(Some(&row), &self.footer.seal);
                         return Ok(Some(row));
@@ -182,7 +197,13 @@ impl RowFile {
                         let whole = count == self.footer.seal.rows && check(None, &self.footer.seal);
                         return if whole { Ok(None) } else { Err(self.damaged("its rows do not fit its seal")) };
                     }
-                    rows = read(&mut self, next_group)?.into_iter();
+                    let group = read(&mut self, next_group)?;
+                    let paths = last.iter().chain(group.iter().map(HasPath::path));
+                    if let Some((_, path)) = paths.clone().zip(paths.skip(1)).find(|(a, b)| a >= b) {
+                        return Err(self.damaged(format!("its rows are out of order at {path}")));
+                    }
+                    last = group.last().map(|row| row.path().clone()).or(last.take());
+                    rows = group.into_iter();
                     next_group += 1;
                 }
             };
@@ -228,11 +249,13 @@ impl RowFile {
         .collect()
     }
 
-    fn relative(&self, path: String) -> Result<ImagePath, IndexError> {
-        path.strip_prefix(&self.root)
-            .and_then(|rest| rest.strip_prefix('/'))
-            .and_then(|rest| ImagePath::new(rest).ok())
-            .ok_or_else(|| self.damaged(format!("{path:?} is not a path under {:?}", self.root)))
+    fn relative(&self, mut path: String) -> Result<ImagePath, IndexError> {
+        if path.strip_prefix(&self.root).is_none_or(|rest| !rest.starts_with('/')) {
+            return Err(self.damaged(format!("{path:?} is not a path under {:?}", self.root)));
+        }
+        // In place: this is done for every row at every scan.
+        path.drain(..=self.root.len());
+        ImagePath::new(path).map_err(|e| self.damaged(e.to_string()))
     }
 
     fn same_length(&self, lengths: &[usize]) -> Result<(), IndexError> {

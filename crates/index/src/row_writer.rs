@@ -210,8 +210,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The checksum of a whole file, and its length.
-pub(crate) fn hash_file(path: &Path) -> Result<(u64, String), IndexError> {
+/// Reads a whole file in bounded memory: its length in bytes, and the XXH3-128 of them as
+/// [`protocol::hash_hex`] gives it.
+pub fn hash_file(path: &Path) -> Result<(u64, String), IndexError> {
     let mut file = File::open(path).map_err(IndexError::io("open", path))?;
     let mut hash = Xxh3::new();
     let mut buffer = vec![0; 1 << 20];

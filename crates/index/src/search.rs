@@ -6,10 +6,10 @@ use protocol::{Embedding, IndexMeta, IndexPrefix};
 
 use crate::IndexError;
 use crate::error::FileKind;
-use crate::faiss::FaissIndexFile;
-use crate::flat::FlatFile;
+use crate::mapped::MappedVectors;
 use crate::meta_file::read_meta;
 use crate::paths_file::PathsFile;
+use crate::scan::{self, Hit};
 use crate::snapshot;
 
 /// One generation of an index, opened for search from a private snapshot on this host. Many threads may search it.
@@ -22,7 +22,7 @@ pub struct Index {
 
 #[derive(Debug)]
 struct OpenSegment {
-    vectors: FaissIndexFile,
+    vectors: MappedVectors,
     paths: PathsFile,
     first_row: u64,
 }
@@ -51,12 +51,11 @@ impl Index {
         let mut segments = Vec::new();
         let mut first_row = 0;
         for segment in snapshot::take(prefix, meta, cache_dir)? {
-            let header = FlatFile::open(&segment.faiss, FileKind::Generation)?;
-            if (header.rows, header.dim) != (segment.rows, meta.model.embedding_dim) {
-                let what = format!("it has {} vectors of D = {}, not as the index lists", header.rows, header.dim);
+            let vectors = MappedVectors::open(&segment.faiss, FileKind::Generation)?;
+            if (vectors.rows, vectors.dim) != (segment.rows, meta.model.embedding_dim) {
+                let what = format!("it has {} vectors of D = {}, not as the index lists", vectors.rows, vectors.dim);
                 return Err(FileKind::Generation.damaged(&segment.faiss, what));
             }
-            let vectors = FaissIndexFile::open(&segment.faiss)?;
             segments.push(OpenSegment { vectors, paths: segment.paths, first_row });
             first_row += segment.rows;
         }
@@ -75,14 +74,14 @@ impl Index {
         if found != expected {
             return Err(IndexError::Dimension { what: "the query's vector".into(), found, expected });
         }
-        let mut best: Vec<(f32, u64)> = Vec::new();
+        let mut best: Vec<Hit> = Vec::new();
         for segment in &self.segments {
-            let rows = nearest(&segment.vectors, query.values(), k)?;
-            best.extend(rows.into_iter().map(|(score, id)| (score, segment.first_row + id)));
+            let hits = scan::nearest(segment.vectors.bytes(), query.values(), k);
+            best.extend(hits.into_iter().map(|hit| Hit { row: segment.first_row + hit.row, ..hit }));
         }
-        sort(&mut best);
+        best.sort_unstable();
         best.truncate(k);
-        best.into_iter().map(|(score, row)| Ok((score, self.path(row)?))).collect()
+        best.into_iter().map(|hit| Ok((hit.score, self.path(hit.row)?))).collect()
     }
 
     /// Whether this is still the current generation. False tells to open again.
@@ -96,26 +95,4 @@ impl Index {
         let segment = &self.segments[number];
         segment.paths.get(row - segment.first_row)
     }
-}
-
-/// The `k` best rows. faiss keeps any of several rows of equal score; asking for more until the score changes keeps the
-/// first ones, so that copies of one picture come in the same order every time.
-fn nearest(vectors: &FaissIndexFile, query: &[f32], k: usize) -> Result<Vec<(f32, u64)>, IndexError> {
-    let rows = usize::try_from(vectors.rows()).unwrap_or(usize::MAX);
-    let k = k.min(rows);
-    let mut asked = k.saturating_add(16).min(rows);
-    loop {
-        let mut found = vectors.search(query, asked)?;
-        sort(&mut found);
-        let tied = k > 0 && found.len() > k && found[found.len() - 1].0 == found[k - 1].0;
-        if !tied || asked == rows {
-            found.truncate(k);
-            return Ok(found);
-        }
-        asked = asked.saturating_mul(2).min(rows);
-    }
-}
-
-fn sort(rows: &mut [(f32, u64)]) {
-    rows.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
 }

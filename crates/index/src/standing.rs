@@ -1,14 +1,27 @@
 //! What already stands: path, size and time of every row of the current generation and of all finished parts, as one
 //! sorted stream for the scan to compare with. Vectors of the generation are not read.
 
+use std::sync::Arc;
+
 use protocol::{Entry, ImagePath, IndexPrefix};
+use serde::{Deserialize, Serialize};
 
 use crate::IndexError;
 use crate::error::FileKind;
 use crate::kway::{KWay, Opened, Source};
 use crate::meta_file::{Segment, read_meta, segments};
+use crate::moved::{StandingFile, StandingFiles};
 use crate::part::{self, PartHead};
 use crate::row_reader::{HasPath, RowFile};
+
+/// Where a row stands: in which of the files that [`standing`] found, and as which of its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    /// The file, by its place among them.
+    pub file: usize,
+    /// The row in it, from 0.
+    pub row: u64,
+}
 
 /// A row that stands, in the current generation or in a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +30,8 @@ pub struct StandingRow {
     pub entry: Entry,
     /// True if it stands in the current generation, false if in a part.
     pub in_index: bool,
+    /// Where it stands, for having more of it: see [`Standing::files`].
+    pub place: Place,
 }
 
 impl HasPath for StandingRow {
@@ -29,6 +44,7 @@ impl HasPath for StandingRow {
 /// or in several parts; the generation's row comes first.
 pub struct Standing {
     rows: KWay<StandingRow>,
+    files: Arc<StandingFiles>,
     skipped: Vec<String>,
 }
 
@@ -36,6 +52,11 @@ impl Standing {
     /// Parts that were left out, and why. Complete when the rows have been read to their end.
     pub fn skipped(&self) -> &[String] {
         &self.skipped
+    }
+
+    /// The files that the rows stand in.
+    pub fn files(&self) -> Arc<StandingFiles> {
+        Arc::clone(&self.files)
     }
 }
 
@@ -53,13 +74,16 @@ impl Iterator for Standing {
 /// not stand; a generation of another root is an error.
 pub fn standing(prefix: &IndexPrefix, root: &str, fingerprint: &str) -> Result<Standing, IndexError> {
     let root = root.trim_end_matches('/');
-    let mut sources = Vec::new();
+    let (mut sources, mut files) = (Vec::new(), Vec::new());
     if let Some(meta) = read_meta(prefix)? {
         if meta.root != root {
             return Err(IndexError::OtherRoot { path: prefix.meta(), has: meta.root, wanted: root.into() });
         }
         if meta.model.fingerprint == fingerprint {
-            sources.extend(segments(prefix, &meta).into_iter().map(|segment| segment_source(segment, root)));
+            for segment in segments(prefix, &meta) {
+                sources.push(segment_source(segment.clone(), root, files.len()));
+                files.push(StandingFile::Segment(segment, meta.model.clone()));
+            }
         }
     }
     let mut skipped = Vec::new();
@@ -75,16 +99,30 @@ pub fn standing(prefix: &IndexPrefix, root: &str, fingerprint: &str) -> Result<S
                     head.meta.model.model_name
                 ));
             }
-            Ok(head) => sources.push(part_source(head)),
+            Ok(head) => {
+                sources.push(part_source(head.clone(), files.len()));
+                files.push(StandingFile::Part(head));
+            }
             // Taken in by a merge since the folder was listed.
             Err(e) if e.is_not_found() => {}
             Err(e) => skipped.push(e.to_string()),
         }
     }
-    Ok(Standing { rows: KWay::new(sources), skipped })
+    Ok(Standing { rows: KWay::new(sources), files: Arc::new(StandingFiles::new(root, files)), skipped })
 }
 
-fn segment_source(segment: Segment, root: &str) -> Source<StandingRow> {
+/// A file's rows in their order, each with its place.
+fn rows(
+    entries: impl Iterator<Item = Result<Entry, IndexError>> + Send + 'static,
+    in_index: bool,
+    file: usize,
+) -> Opened<StandingRow> {
+    let places = (0..).map(move |row| Place { file, row });
+    let row = move |(entry, place): (Result<Entry, _>, _)| Ok(StandingRow { entry: entry?, in_index, place });
+    Opened::Rows(Box::new(entries.zip(places).map(row)))
+}
+
+fn segment_source(segment: Segment, root: &str, number: usize) -> Source<StandingRow> {
     let root = root.to_owned();
     Source {
         first: None,
@@ -95,22 +133,18 @@ fn segment_source(segment: Segment, root: &str) -> Source<StandingRow> {
             if file.seal().rows != segment.meta.rows {
                 return Err(file.damaged("it has not the rows that the index lists"));
             }
-            let rows = file.entries().map(|entry| Ok(StandingRow { entry: entry?, in_index: true }));
-            Ok(Opened::Rows(Box::new(rows)))
+            Ok(rows(file.entries(), true, number))
         }),
     }
 }
 
-fn part_source(head: PartHead) -> Source<StandingRow> {
+fn part_source(head: PartHead, number: usize) -> Source<StandingRow> {
     Source {
         first: head.first.clone(),
         rank: 1,
         path: head.path.clone(),
         open: Box::new(move || match part::open(&head) {
-            Ok(file) => {
-                let rows = file.entries().map(|entry| Ok(StandingRow { entry: entry?, in_index: false }));
-                Ok(Opened::Rows(Box::new(rows)))
-            }
+            Ok(file) => Ok(rows(file.entries(), false, number)),
             Err(e) => Ok(Opened::Skip(e.to_string())),
         }),
     }

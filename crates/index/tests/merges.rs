@@ -312,6 +312,19 @@ fn the_previous_generation_stays_and_older_ones_go_after_a_day() {
 }
 
 #[test]
+fn runs_go_after_a_month_but_for_the_newest() {
+    let place = Place::new();
+    for (run, days) in [("r1", 31), ("r2", 29), ("r3", 40)] {
+        place.run(run, true, ScanSummary::default(), vec![]);
+        let made = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 24 * 3600);
+        std::fs::File::open(place.prefix.runs().join(run)).unwrap().set_modified(made).unwrap();
+    }
+    let part = place.part("p", &[row("a.jpg", 1, DIM)], DIM);
+    place.merge_parts(None, vec![part]).unwrap();
+    assert_eq!(names(&place.prefix.runs()), ["r2", "r3"]);
+}
+
+#[test]
 fn leftovers_of_a_killed_merge_are_removed() {
     let place = Place::new();
     let part = place.part("p", &[row("a.jpg", 1, DIM)], DIM);
@@ -320,8 +333,20 @@ fn leftovers_of_a_killed_merge_are_removed() {
         std::fs::create_dir(place.prefix.dir().join(name)).unwrap();
         std::fs::write(place.prefix.dir().join(name).join("seg-0.parquet"), "half").unwrap();
     }
+    // Beside the folder there may be files of others, and of other indexes.
+    let beside = place.prefix.dir().parent().unwrap();
+    let before = names(beside);
+    let index = place.prefix.name();
+    let others = [".other.parquet.tmp-1".to_owned(), format!(".{index}.parquet"), format!("{index}.parquet.tmp-1")];
+    let ours = ["meta.json", "parquet", "faiss"].map(|file| format!(".{index}.{file}.tmp-1-2-3"));
+    for name in others.iter().chain(&ours) {
+        std::fs::write(beside.join(name), "half").unwrap();
+    }
     let part = place.part("p", &[row("b.jpg", 1, DIM)], DIM);
     assert_eq!(place.merge_parts(None, vec![part]).unwrap().meta.generation, 2);
+    let mut expected = [before, others.to_vec()].concat();
+    expected.sort();
+    assert_eq!(names(beside), expected);
     let left: Vec<String> = names(place.prefix.dir()).into_iter().filter(|n| n.starts_with("gen-")).collect();
     assert_eq!(left, ["gen-1", "gen-2"]);
     assert_eq!(place.paths().len(), 2);

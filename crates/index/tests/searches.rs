@@ -3,16 +3,8 @@
 mod common;
 
 use common::*;
-use faiss::Index as _;
 use index::{Index, IndexError, Row};
 use protocol::Embedding;
-
-fn built(rows: &[Row], dim: usize) -> Place {
-    let place = Place::new();
-    let part = place.part("p", rows, dim);
-    place.merge_parts(None, vec![part]).unwrap();
-    place
-}
 
 #[test]
 fn search_gives_the_nearest_rows_in_order_for_any_dimension() {
@@ -72,25 +64,6 @@ fn of_equal_scores_the_first_rows_stay_when_better_ones_come_later() {
         let tail: Vec<String> = found[90..].iter().map(|(_, path)| path.clone()).collect();
         assert_eq!(tail, (0..copies).map(|i| format!("{ROOT}/{i:03}.jpg")).collect::<Vec<_>>());
     }
-}
-
-#[test]
-fn our_faiss_file_is_the_one_that_faiss_writes() {
-    let dim = 24;
-    let rows: Vec<Row> = (0..100).map(|i| row(&format!("{i:03}.jpg"), 1, dim)).collect();
-    let place = built(&rows, dim);
-    let ours = place.prefix.faiss();
-    let mut read = faiss::read_index(ours.to_str().unwrap()).unwrap();
-    assert_eq!((read.ntotal(), read.d() as usize, read.metric_type()), (100, dim, faiss::MetricType::InnerProduct));
-    let found = read.search(rows[42].embedding.values(), 1).unwrap();
-    assert_eq!(found.labels[0].get(), Some(42));
-
-    let mut theirs = faiss::index::flat::FlatIndex::new_ip(dim as u32).unwrap();
-    let flat: Vec<f32> = rows.iter().flat_map(|r| r.embedding.values().to_vec()).collect();
-    theirs.add(&flat).unwrap();
-    let file = place.dir.path().join("theirs.faiss");
-    faiss::write_index(&theirs, file.to_str().unwrap()).unwrap();
-    assert_eq!(std::fs::read(file).unwrap(), std::fs::read(ours).unwrap());
 }
 
 #[test]

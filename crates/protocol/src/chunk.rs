@@ -13,8 +13,10 @@ pub struct Chunk {
     /// Where its first line begins in the manifest, in bytes.
     pub offset: u64,
     /// How many pictures it holds.
+    #[serde(deserialize_with = "crate::bounded::count")]
     pub count: u64,
     /// The sum of its pictures' sizes in bytes.
+    #[serde(deserialize_with = "crate::bounded::bytes")]
     pub bytes: u64,
 }
 
@@ -56,7 +58,8 @@ impl Chunker {
             self.open.offset = offset;
         }
         self.open.count += 1;
-        self.open.bytes += entry.size_bytes;
+        // A file with holes may claim more than there can be.
+        self.open.bytes = self.open.bytes.saturating_add(entry.size_bytes).min(crate::bounded::MOST_BYTES);
         self.seen += 1;
         let full = self.fixed.unwrap_or_else(|| (self.seen / 128).clamp(32, 1024));
         if self.open.count >= full { self.finish() } else { None }

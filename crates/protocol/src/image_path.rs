@@ -8,9 +8,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// Extensions of pictures that are indexed, in lower case; names match in any case.
-const PICTURE_EXTENSIONS: [&str; 8] = ["jpeg", "jpg", "png", "bmp", "gif", "webp", "tif", "tiff"];
+pub const PICTURE_EXTENSIONS: [&str; 19] = [
+    "jpeg", "jpg", "png", "bmp", "gif", "webp", "tif", "tiff", // everywhere
+    "heic", "heif", "hif", "avif", "jxl", // newer
+    "cr2", "cr3", "nef", "arw", "dng", "raf", // RAW
+];
 
-/// Whether a file of this name is a picture by its extension.
+/// Whether a file of this name is a picture by its extension. `IMG_1.CR2` and `IMG_1.JPG` beside it are two.
 pub fn is_picture(name: &Path) -> bool {
     name.extension()
         .and_then(|e| e.to_str())
@@ -50,6 +54,10 @@ impl ImagePath {
 
 impl Ord for ImagePath {
     fn cmp(&self, other: &Self) -> Ordering {
+        // Most paths that are compared are equal: what stands with what was found.
+        if self.0 == other.0 {
+            return Ordering::Equal;
+        }
         let key = |b: u8| if b == b'/' { 0 } else { b };
         self.0.bytes().map(key).cmp(other.0.bytes().map(key))
     }
@@ -138,6 +146,16 @@ mod tests {
         paths.sort();
         let texts: Vec<_> = paths.iter().map(ImagePath::as_str).collect();
         assert_eq!(texts, ["a/b/c.jpg", "a/z.jpg", "a b/c.jpg", "a.jpg"]);
+    }
+
+    #[test]
+    fn a_picture_is_known_by_its_extension_in_any_case() {
+        for name in ["a.jpg", "IMG_1.CR2", "IMG_1.JPG", "b.HeiC", "c.d.avif"] {
+            assert!(is_picture(Path::new(name)), "{name}");
+        }
+        for name in ["notes.txt", "jpg", ".jpg", "a.jpg.xmp", "a.mov", "IMG_1.THM"] {
+            assert!(!is_picture(Path::new(name)), "{name}");
+        }
     }
 
     #[test]

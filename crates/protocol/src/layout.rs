@@ -89,6 +89,11 @@ impl IndexPrefix {
         self.0.join("lock")
     }
 
+    /// `P/merge.lock`, which names the merger at work: one that lost its controller may still be.
+    pub fn merge_lock(&self) -> PathBuf {
+        self.0.join("merge.lock")
+    }
+
     /// The folder beside the index where `query` puts copies of matches.
     pub fn results(&self) -> PathBuf {
         self.0.parent().unwrap_or(Path::new("")).join("image_results")
@@ -150,6 +155,13 @@ impl WorkerPrefix {
     }
 }
 
+/// Whether a name that came from elsewhere, as a run's, can be that of a file or folder here: it leads nowhere else, and
+/// any system has files of such names.
+pub fn is_file_name(name: &str) -> bool {
+    let sound = |c: char| c != '/' && !c.is_control();
+    !name.is_empty() && name.len() <= 200 && !name.starts_with('.') && name.chars().all(sound)
+}
+
 /// The folder of one run, `P/runs/RUN`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDir(PathBuf);
@@ -174,6 +186,16 @@ impl RunDir {
     /// stand in the index, one a line.
     pub fn gone(&self) -> PathBuf {
         self.0.join("gone")
+    }
+
+    /// The parts that the scan made of pictures that were moved, as [`RunDir::parts`].
+    pub fn moved(&self) -> PathBuf {
+        self.0.join("moved.jsonl")
+    }
+
+    /// Pictures that failed before and are as they were then: sorted [`crate::Entry`]s, one a line.
+    pub fn failed_before(&self) -> PathBuf {
+        self.0.join("failed_before")
     }
 
     /// The run's finished parts, one JSON object a line: name, rows, checksum.
@@ -201,5 +223,13 @@ mod tests {
         assert_eq!(p.worker(2).index(), p);
         assert_eq!(p.run("r1").manifest(), Path::new("/nas/joe/imageindex/runs/r1/manifest"));
         assert_eq!(IndexPrefix::new("/a/my.index").meta(), Path::new("/a/my.index.meta.json"));
+    }
+
+    #[test]
+    fn a_files_name_leads_nowhere_else() {
+        assert!(is_file_name("20240101-000000") && is_file_name("by-hand"));
+        for name in ["", ".", "..", "../x", "a/b", "a\0", "a\nb", &"x".repeat(201)] {
+            assert!(!is_file_name(name), "{name:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! code, because `controller` and `query` are built from it on machines without a C compiler.
 #![warn(missing_docs)]
 
+mod bounded;
 mod chunk;
 mod embedding;
 mod exit;
@@ -18,18 +19,21 @@ mod meta;
 pub mod search;
 pub mod setup;
 pub mod socket;
+mod stages;
 
+pub use bounded::lines;
 pub use chunk::{Chunk, Chunker, chunk_name};
 pub use embedding::{Embedding, NotAVector};
 pub use exit::{Exit, tell_error};
-pub use failure::{Failure, FailureKind};
-pub use image_path::{BadImagePath, ImagePath, Root, is_picture};
+pub use failure::{Failure, FailureKind, Judged};
+pub use image_path::{BadImagePath, ImagePath, PICTURE_EXTENSIONS, Root, is_picture};
 pub use layout::IndexPrefix;
 pub use list::read_list;
-pub use lock::{Held, RunLock};
+pub use lock::{Beating, Held, Owner, RunLock};
 pub use manifest::{BadManifest, Entry, ManifestReader, ManifestWriter};
-pub use message::{Command, Event, HostFacts, ScanSummary, decode_line, encode_line};
+pub use message::{Command, Event, HostFacts, LONGEST_COMMAND, LONGEST_EVENT, ScanSummary, decode_line, encode_line};
 pub use meta::{FORMAT_VERSION, IndexMeta, ModelIdentity, PartMeta, Proof, RunRecord, SegmentMeta, WorkerMeta};
+pub use stages::{Limit, Stages};
 
 /// The version of this software, as it stands in metadata and is compared between machines.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -2,15 +2,25 @@
 
 use std::io::{self, BufRead};
 
+use crate::bounded::read_until;
+
+/// Longer than any path that a system opens.
+const LONGEST_PATH: usize = 1 << 16;
+
 /// Reads a list lazily: one path a line; if the list's first bytes (up to a buffer of them) hold a NUL, paths are
 /// NUL-separated instead, so that names with newlines can be told. Empty paths are skipped; bytes are not changed.
+/// What is longer than any path is an error, the last item: the file is no list.
 pub fn read_list(mut input: impl BufRead) -> io::Result<impl Iterator<Item = io::Result<Vec<u8>>>> {
     let separator = if input.fill_buf()?.contains(&0) { 0 } else { b'\n' };
+    let mut ended = false;
     Ok(std::iter::from_fn(move || {
-        loop {
+        while !ended {
             let mut path = Vec::new();
-            match input.read_until(separator, &mut path) {
-                Err(e) => return Some(Err(e)),
+            match read_until(&mut input, separator, LONGEST_PATH, &mut path) {
+                Err(e) => {
+                    ended = true;
+                    return Some(Err(e));
+                }
                 Ok(0) => return None,
                 Ok(_) => {}
             }
@@ -24,6 +34,7 @@ pub fn read_list(mut input: impl BufRead) -> io::Result<impl Iterator<Item = io:
                 return Some(Ok(path));
             }
         }
+        None
     }))
 }
 

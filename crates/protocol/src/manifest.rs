@@ -2,15 +2,19 @@
 //! so that a chunk can be read by offset and count without reading what stands before it.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounded::read_until;
 use crate::{Chunk, ImagePath};
 
-/// One picture as the scan saw it. Encoded as an array: path, size, time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A path as JSON, with its size and time, is shorter.
+const LONGEST_LINE: usize = 1 << 19;
+
+/// One picture as the scan saw it. Encoded as an array: path, size, time. Ordered by path first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
     /// The picture.
     pub path: ImagePath,
@@ -56,7 +60,12 @@ impl<W: Write> ManifestWriter<W> {
         Ok(begin)
     }
 
-    /// Gives the output back, for flushing and syncing.
+    /// The output, for flushing and syncing.
+    pub fn output(&mut self) -> &mut W {
+        &mut self.output
+    }
+
+    /// Gives the output back.
     pub fn into_inner(self) -> W {
         self.output
     }
@@ -66,7 +75,7 @@ impl<W: Write> ManifestWriter<W> {
 #[derive(Debug, thiserror::Error)]
 pub enum BadManifest {
     /// The file could not be read.
-    #[error("cannot read the manifest {path}")]
+    #[error("cannot read the manifest {path}; is the share mounted here?")]
     Unreadable {
         /// The manifest.
         path: PathBuf,
@@ -125,7 +134,8 @@ impl Iterator for ManifestReader {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut line = Vec::new();
-        match self.input.read_until(b'\n', &mut line) {
+        match read_until(&mut self.input, b'\n', LONGEST_LINE, &mut line) {
+            Err(long) if long.kind() == ErrorKind::InvalidData => return Some(Err(self.damaged(long.to_string()))),
             Err(source) => return Some(Err(BadManifest::Unreadable { path: self.path.clone(), source })),
             Ok(0) => return None,
             Ok(_) => {}

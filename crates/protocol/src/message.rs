@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Chunk, Failure, ModelIdentity};
+use crate::{Chunk, Failure, ModelIdentity, Stages};
 
 /// What a controller tells a worker, one JSON object a line. Other jobs come through the same door.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,9 +18,15 @@ pub enum Command {
     Encode {
         /// The chunk.
         chunk: Chunk,
+        /// Picture by picture, each told before it is begun ([`Event::Trying`]): a worker died over this chunk.
+        #[serde(default, skip_serializing_if = "is_false")]
+        careful: bool,
+        /// Pictures, as rows of the chunk, that a worker died over when they were alone in its hands: they are failures.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        blamed: Vec<usize>,
     },
-    /// Give a granted chunk back if its first picture has not been read yet.
-    Revoke {
+    /// A granted chunk is finished by another worker: forget it, begun or not.
+    Drop {
         /// [`Chunk::id`].
         chunk_id: u64,
     },
@@ -46,16 +52,19 @@ pub enum Event {
         /// What the host is like.
         host: HostFacts,
     },
-    /// The model is loaded.
+    /// The model is loaded and has passed the self-check.
     Ready {
-        /// The model.
+        /// The model, and what computes it.
         model: ModelIdentity,
+        /// Threads that compute it.
+        threads: usize,
         /// How long loading took.
         load_seconds: f64,
     },
     /// While scanning.
     Scanning {
         /// Pictures seen so far.
+        #[serde(deserialize_with = "crate::bounded::count")]
         scanned: u64,
     },
     /// The scan found a chunk of work.
@@ -67,13 +76,19 @@ pub enum Event {
     Scanned {
         /// What was found.
         summary: ScanSummary,
+        /// The model that the run embeds with: a name, or a folder as the scanning host sees it.
+        model: String,
     },
     /// About once a second while encoding; also the worker's sign of life.
     Progress {
-        /// Pictures embedded or failed since the start, of those granted.
+        /// Pictures embedded or failed since the start, of those granted and not dropped.
+        #[serde(deserialize_with = "crate::bounded::count")]
         done: u64,
         /// Of these, failed.
+        #[serde(deserialize_with = "crate::bounded::count")]
         failed: u64,
+        /// Where the time went since the start.
+        stages: Stages,
     },
     /// A chunk is finished and its part is published.
     Part {
@@ -82,20 +97,22 @@ pub enum Event {
         /// The part's name, without extension.
         name: String,
         /// Rows in the part.
+        #[serde(deserialize_with = "crate::bounded::count")]
         rows: u64,
         /// Pictures of the chunk that failed.
+        #[serde(deserialize_with = "crate::bounded::count")]
         failed: u64,
         /// Checksum of the part's rows.
         checksum: String,
         /// The part was there already; nothing was embedded.
         found: bool,
     },
-    /// An answer to [`Command::Revoke`].
-    Revoked {
+    /// The next picture of a chunk that is done with care. Nothing else is in hand.
+    Trying {
         /// [`Chunk::id`].
         chunk_id: u64,
-        /// True if given back; false if work on it has begun.
-        given_back: bool,
+        /// Which of the chunk's pictures, from 0.
+        row: usize,
     },
     /// A picture that could not be embedded.
     Failure {
@@ -110,8 +127,10 @@ pub enum Event {
     /// The last event of a worker that finished.
     Done {
         /// Rows in its partial index.
+        #[serde(deserialize_with = "crate::bounded::count")]
         rows: u64,
         /// Pictures that failed.
+        #[serde(deserialize_with = "crate::bounded::count")]
         failed: u64,
     },
     /// The last event of one that could not go on.
@@ -136,19 +155,43 @@ pub struct HostFacts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScanSummary {
     /// Pictures seen.
+    #[serde(deserialize_with = "crate::bounded::count")]
     pub scanned: u64,
     /// Pictures in the manifest: new or changed.
+    #[serde(deserialize_with = "crate::bounded::count")]
     pub new: u64,
-    /// Pictures that already stand in the index or in finished parts, unchanged.
+    /// Pictures whose vectors already stand in the index or in finished parts.
+    #[serde(deserialize_with = "crate::bounded::count")]
     pub standing: u64,
-    /// Pictures that failed in the scan itself, as by a name that is not UTF-8.
+    /// Of these, pictures whose bytes stood under another path or time: moved, renamed or touched.
+    #[serde(default, deserialize_with = "crate::bounded::count")]
+    pub moved: u64,
+    /// Pictures that failed in the scan itself, as by a name that is not UTF-8, or that failed before and are as they
+    /// were then.
+    #[serde(deserialize_with = "crate::bounded::count")]
     pub failed: u64,
-    /// Rows of the index whose pictures are gone.
+    /// Of these, pictures that failed before and are as they were then.
+    #[serde(default, deserialize_with = "crate::bounded::count")]
+    pub failed_before: u64,
+    /// Rows of the index whose pictures are gone, without those that were moved.
+    #[serde(deserialize_with = "crate::bounded::count")]
     pub gone: u64,
     /// Rows of the index whose pictures have changed; they are among `new` too.
+    #[serde(deserialize_with = "crate::bounded::count")]
     pub changed: u64,
     /// Folders that could not be listed; nothing in them is dropped.
+    #[serde(deserialize_with = "crate::bounded::count")]
     pub unreadable_folders: u64,
+}
+
+/// The longest [`Command`] in bytes: a list of a million chunks.
+pub const LONGEST_COMMAND: usize = 1 << 27;
+
+/// The longest [`Event`] in bytes.
+pub const LONGEST_EVENT: usize = 1 << 19;
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// A message as one line with its line end.
@@ -169,7 +212,8 @@ mod tests {
 
     #[test]
     fn a_grant_looks_as_documented() {
-        let grant = Command::Encode { chunk: Chunk { id: 3, offset: 80, count: 32, bytes: 9 } };
+        let chunk = Chunk { id: 3, offset: 80, count: 32, bytes: 9 };
+        let grant = Command::Encode { chunk, careful: false, blamed: Vec::new() };
         let line = encode_line(&grant);
         assert_eq!(line, "{\"job\":\"encode\",\"chunk\":{\"id\":3,\"offset\":80,\"count\":32,\"bytes\":9}}\n");
         assert_eq!(decode_line::<Command>(&line).unwrap(), grant);

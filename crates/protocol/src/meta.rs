@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, ScanSummary};
+use crate::{Failure, ScanSummary, Stages};
 
 /// The version of the file formats in docs/format.md. A reader refuses a higher one.
 pub const FORMAT_VERSION: u32 = 1;
@@ -40,6 +40,7 @@ pub struct PartMeta {
     /// Host that made it.
     pub host: String,
     /// Rows in it.
+    #[serde(deserialize_with = "crate::bounded::count")]
     pub rows: u64,
     /// Hash over all rows, of paths, vectors, sizes, times and content hashes.
     pub checksum: String,
@@ -64,11 +65,16 @@ pub struct WorkerMeta {
     #[serde(flatten)]
     pub model: ModelIdentity,
     /// Rows in it.
+    #[serde(deserialize_with = "crate::bounded::count")]
     pub num_images: u64,
     /// Pictures that failed.
+    #[serde(deserialize_with = "crate::bounded::count")]
     pub num_failed: u64,
     /// Time spent on embedding, without model loading.
     pub processing_time_seconds: f64,
+    /// Where that time went.
+    #[serde(default)]
+    pub stages: Stages,
     /// Pictures encoded at once.
     pub batch_size: usize,
     /// The host.
@@ -86,12 +92,15 @@ pub struct SegmentMeta {
     /// Path of both files relative to `P/`, without extension: `gen-3/seg-0`.
     pub name: String,
     /// Rows in it.
+    #[serde(deserialize_with = "crate::bounded::count")]
     pub rows: u64,
     /// Length of the parquet file.
+    #[serde(deserialize_with = "crate::bounded::bytes")]
     pub parquet_bytes: u64,
     /// XXH3-128 of the parquet file.
     pub parquet_checksum: String,
     /// Length of the faiss file.
+    #[serde(deserialize_with = "crate::bounded::bytes")]
     pub faiss_bytes: u64,
     /// XXH3-128 of the faiss file.
     pub faiss_checksum: String,
@@ -116,8 +125,10 @@ pub struct IndexMeta {
     #[serde(flatten)]
     pub model: ModelIdentity,
     /// Rows in all segments.
+    #[serde(deserialize_with = "crate::bounded::count")]
     pub num_images: u64,
     /// Pictures that failed in the last run.
+    #[serde(deserialize_with = "crate::bounded::count")]
     pub num_failed: u64,
     /// Workers whose partial indexes or parts the last run merged.
     pub num_workers: usize,
@@ -157,18 +168,23 @@ pub struct RunRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
     /// Pictures that the scan saw.
+    #[serde(deserialize_with = "crate::bounded::count")]
     pub scanned: u64,
     /// Pictures embedded in this run.
+    #[serde(deserialize_with = "crate::bounded::count")]
     pub embedded: u64,
     /// Pictures that failed in this run.
+    #[serde(deserialize_with = "crate::bounded::count")]
     pub failed: u64,
     /// Pictures that already stood unchanged.
+    #[serde(deserialize_with = "crate::bounded::count")]
     pub skipped: u64,
 }
 
 impl Proof {
     /// Whether every picture is accounted for.
     pub fn holds(&self) -> bool {
-        self.scanned == self.embedded + self.failed + self.skipped
+        let accounted = [self.embedded, self.failed, self.skipped].into_iter().try_fold(0, u64::checked_add);
+        accounted == Some(self.scanned)
     }
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clip::{EncoderOptions, Model};
+use clip::Model;
 use index::{MergeRequest, PartRef, Row, Sources, merge, publish_part};
 use protocol::{ImagePath, IndexPrefix, ModelIdentity, PartMeta};
 
@@ -50,8 +50,7 @@ impl Collection {
 
     /// Adds pictures and makes a new generation of the index.
     pub fn add(&self, words: &[&str]) {
-        let vectors =
-            Model::open("demo").unwrap().text_encoder(&EncoderOptions::default()).unwrap().encode(words).unwrap();
+        let vectors = Model::open("demo").unwrap().text_encoder(0).unwrap().encode(words).unwrap();
         let dim = vectors[0].dim();
         let rows = words.iter().zip(vectors).map(|(words, embedding)| {
             fs::write(self.picture(words), words).unwrap();

@@ -40,5 +40,5 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Picture, DecodeErro
         let out = &mut rgb[((top + row) * width + left) * 3..][..w * 3];
         out.chunks_exact_mut(3).zip(line).for_each(|(pixel, &index)| pixel.copy_from_slice(&colour(index)));
     }
-    Ok(orientation::upright(Picture { width, height, rgb }, turned))
+    Ok(orientation::upright(Picture { width, height, rgb, damage: None }, turned))
 }

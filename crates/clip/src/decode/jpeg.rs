@@ -1,17 +1,24 @@
 //! JPEG by libjpeg-turbo, with the settings of Pillow: accurate integer DCT and smooth upsampling.
 //!
 //! What Pillow tolerates is tolerated: libjpeg's warnings are about bits that look wrong, and the picture is there.
-//! What ends too early is an error, as it is there.
+//! What ends too early is decoded as far as it goes, as Pillow does if asked to, and marked as damaged.
 
 use std::borrow::Cow;
 
 use turbojpeg::{Colorspace, DecompressHeader, Decompressor, Image, PixelFormat, ScalingFactor};
 
-use super::jpeg_stream::Stream;
+use super::jpeg_stream::{EOI, Stream};
 use super::{DecodeError, DecodeLimits, DecodeMode, Picture, colour, orientation};
 
+const ENDS_EARLY: &str = "the file ends too early";
+
+/// A picture of which less than this share, in percent, can be read is none.
+const LEAST_PERCENT: usize = 10;
+
+/// Decodes a JPEG. `turned` is an orientation from outside, which goes before the JPEG's own.
 pub fn decode(
     bytes: &[u8],
+    turned: Option<u32>,
     mode: DecodeMode,
     target_side: usize,
     limits: &DecodeLimits,
@@ -32,23 +39,25 @@ pub fn decode(
         _ => ScalingFactor::ONE,
     };
     decompressor.set_scaling_factor(factor).map_err(DecodeError::undecodable)?;
-    let mut picture = pixels(&mut decompressor, &header.scaled(factor), &data);
-    if picture.warning.is_some() && !stream.ends {
-        if !stream.one_scan {
-            return Err(DecodeError::undecodable("the file ends too early"));
-        }
+    let size = header.scaled(factor);
+    let mut picture = pixels(&mut decompressor, &size, &data);
+    let mut cut = picture.warning.is_some() && !stream.ends;
+    if cut && stream.one_scan {
         // Perhaps only the end marker is missing. With one, a warning tells whether pixels are missing too.
         let mut ended = data.into_owned();
-        ended.extend([0xFF, 0xD9]);
-        picture = pixels(&mut decompressor, &header.scaled(factor), &ended);
-        if picture.warning.as_ref().is_some_and(|w| w.contains("premature end")) {
-            return Err(DecodeError::undecodable("the file ends too early"));
-        }
+        ended.extend([0xFF, EOI]);
+        picture = pixels(&mut decompressor, &size, &ended);
+        cut = picture.warning.as_ref().is_some_and(|w| w.contains("premature end"));
+    }
+    if let (Some(_), false, Some(whole)) = (&picture.fatal, stream.ends, stream.whole) {
+        picture = pixels(&mut decompressor, &size, &bytes[..whole]);
+        cut = true;
     }
     if let Some(fatal) = picture.fatal {
-        let detail = if stream.ends { fatal } else { format!("the file ends too early: {fatal}") };
+        let detail = if stream.ends { fatal } else { format!("{ENDS_EARLY}: {fatal}") };
         return Err(DecodeError::undecodable(detail));
     }
+    let damage = if cut { Some(damage(&picture.values, size.height, stream.one_scan)?) } else { None };
     let rgb = match header.colorspace {
         // Inverted, as Adobe's programs write it and Pillow always takes it.
         Colorspace::CMYK | Colorspace::YCCK => {
@@ -57,10 +66,24 @@ pub fn decode(
         }
         _ => picture.values,
     };
-    let size = header.scaled(factor);
-    let picture = Picture { width: size.width, height: size.height, rgb };
-    let turned = orientation::of_container(bytes).or_else(|| orientation::of_xmp(stream.xmp?));
+    let picture = Picture { width: size.width, height: size.height, rgb, damage };
+    let turned = turned.or_else(|| orientation::of_container(bytes)).or_else(|| orientation::of_xmp(stream.xmp?));
     Ok(orientation::upright(picture, turned))
+}
+
+/// What is missing of a picture whose file ends too early; an error if too little is there.
+fn damage(values: &[u8], height: usize, one_scan: bool) -> Result<String, DecodeError> {
+    // Where its data end, libjpeg leaves every channel in the middle.
+    let empty = |row: &&[u8]| row.iter().all(|v| matches!(v, 127 | 128));
+    let missing = values.chunks_exact(values.len() / height).rev().take_while(empty).count();
+    let percent = 100 * (height - missing) / height;
+    if percent < LEAST_PERCENT {
+        return Err(DecodeError::undecodable(format!("{ENDS_EARLY}: only {percent} % of it can be read")));
+    }
+    Ok(match percent {
+        100 if !one_scan => format!("{ENDS_EARLY}: its finest details are missing"),
+        _ => format!("{ENDS_EARLY}: only {} % of it can be read", percent.min(99)),
+    })
 }
 
 struct Pixels {

@@ -7,6 +7,8 @@ pub struct Stream<'a> {
     pub ends: bool,
     /// Every component is in one scan, so that a picture without the end marker may still be whole.
     pub one_scan: bool,
+    /// Bytes in front of a segment behind the first scan that is cut off, if one is.
+    pub whole: Option<usize>,
     /// XMP, if any.
     pub xmp: Option<&'a [u8]>,
     /// The segments up to the first scan, without what only disturbs.
@@ -16,7 +18,8 @@ pub struct Stream<'a> {
 }
 
 const SOI: u8 = 0xD8;
-const EOI: u8 = 0xD9;
+/// The end-of-image marker.
+pub const EOI: u8 = 0xD9;
 const SOS: u8 = 0xDA;
 const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 
@@ -39,7 +42,10 @@ impl<'a> Stream<'a> {
                     let Some(length) = after.get(..2).map(|l| usize::from(u16::from_be_bytes([l[0], l[1]]))) else {
                         break;
                     };
-                    let Some(body) = after.get(2..length) else { break };
+                    let Some(body) = after.get(2..length) else {
+                        stream.whole = (scans > 0).then_some(bytes.len() - rest.len() + at);
+                        break;
+                    };
                     let segment = &rest[at..at + 2 + length];
                     match marker {
                         SOS => {
@@ -72,6 +78,23 @@ impl<'a> Stream<'a> {
         let parts = std::iter::once(&[0xFF, SOI][..]).chain(self.header.iter().copied()).chain([self.scans]);
         parts.flatten().copied().collect()
     }
+}
+
+/// The pixels that a JPEG's frame announces; none if it is lossless, as sensors' data are, or no JPEG.
+pub fn lossy_size(bytes: &[u8]) -> Option<u64> {
+    let mut rest = bytes.strip_prefix(&[0xFF, SOI])?;
+    while let Some((at, marker)) = next_marker(rest) {
+        let segment = rest.get(at + 2..)?;
+        let number = |at: usize| Some(u16::from_be_bytes([*segment.get(at)?, *segment.get(at + 1)?]));
+        match marker {
+            // SOF0, 1, 2 and their arithmetic kin.
+            0xC0..=0xC2 | 0xC9 | 0xCA => return Some(u64::from(number(3)?) * u64::from(number(5)?)),
+            0xC3 | 0xC5..=0xC7 | 0xCB | 0xCD..=0xCF | SOS | EOI => return None,
+            SOI | 0x01 | 0xD0..=0xD7 => rest = segment,
+            _ => rest = segment.get(usize::from(number(0)?)..)?,
+        }
+    }
+    None
 }
 
 /// Whether decoding needs a segment: tables, the frame, and an Adobe marker that says what the colours are.

@@ -67,7 +67,7 @@ pub fn upright(picture: Picture, orientation: Option<u32>) -> Picture {
             }
         }
     }
-    Picture { width, height, rgb }
+    Picture { width, height, rgb, damage: picture.damage }
 }
 
 #[cfg(test)]
@@ -81,7 +81,8 @@ mod tests {
 
     #[test]
     fn all_eight_orientations_turn_as_pillow_turns_them() {
-        let stored = Picture { width: 3, height: 2, rgb: b"ABCDEF".iter().flat_map(|&b| [b, b, b]).collect() };
+        let stored =
+            Picture { width: 3, height: 2, rgb: b"ABCDEF".iter().flat_map(|&b| [b, b, b]).collect(), damage: None };
         let expected = ["ABC/DEF", "CBA/FED", "FED/CBA", "DEF/ABC", "AD/BE/CF", "DA/EB/FC", "FC/EB/DA", "CF/BE/AD"];
         for (i, expected) in expected.iter().enumerate() {
             assert_eq!(letters(&upright(stored.clone(), Some(i as u32 + 1))), *expected, "orientation {}", i + 1);

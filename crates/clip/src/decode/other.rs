@@ -35,7 +35,7 @@ fn upright(mut decoder: impl ImageDecoder, turned: Option<u32>, limits: &DecodeL
     limits.check(width, height)?;
     let turned = turned.or_else(|| orientation::of_xmp(&decoder.xmp_metadata().ok().flatten()?));
     let image = DynamicImage::from_decoder(decoder).map_err(DecodeError::undecodable)?;
-    Ok(orientation::upright(Picture { width, height, rgb: to_rgb(image)? }, turned))
+    Ok(orientation::upright(Picture { width, height, rgb: to_rgb(image)?, damage: None }, turned))
 }
 
 fn to_rgb(image: DynamicImage) -> Result<Vec<u8>, DecodeError> {

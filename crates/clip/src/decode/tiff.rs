@@ -34,7 +34,7 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Picture, DecodeErro
     let page = Page { width, height, planes: layout.planes };
     let rgb = page.to_rgb(kind, &samples, palette.as_deref())?;
     let turned = turned.or_else(|| orientation::of_xmp(&xmp?));
-    Ok(orientation::upright(Picture { width, height, rgb }, turned))
+    Ok(orientation::upright(Picture { width, height, rgb, damage: None }, turned))
 }
 
 /// The palette of a picture that has one: all reds, all greens, all blues, 16 bits each.

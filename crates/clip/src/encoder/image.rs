@@ -4,7 +4,8 @@ use ort::session::SessionInputValue;
 use ort::value::{TensorElementType, TensorRef};
 use protocol::{Embedding, ModelIdentity, NotAVector};
 
-use super::options::EncoderOptions;
+use super::choice::Choice;
+use super::options::{EncoderOptions, Precision, Provider};
 use super::session::Encoder;
 use crate::{Model, ModelError};
 
@@ -14,18 +15,26 @@ const INPUT: &str = "pixel_values";
 #[derive(Debug)]
 pub struct ImageEncoder {
     encoder: Encoder,
-    identity: ModelIdentity,
+    pub(super) identity: ModelIdentity,
     /// (height, width) of a picture.
     size: (usize, usize),
-    /// The batch size that the graph insists on.
-    fixed_batch: Option<usize>,
+    /// Pictures that are encoded at once.
+    batch: usize,
+    /// Whether the graph insists on just this number, or is compiled for it.
+    fixed: bool,
+    /// What a person should know of it.
+    pub(super) warnings: Vec<String>,
 }
 
 impl ImageEncoder {
-    pub(crate) fn open(model: &Model, options: &EncoderOptions) -> Result<Self, ModelError> {
-        let encoder = Encoder::open(model.vision(), "image_embeds", options)?;
-        encoder.no_input_but(&[INPUT])?;
+    /// Opens it in one way, unchecked.
+    pub(crate) fn open(model: &Model, choice: Choice, options: &EncoderOptions) -> Result<Self, ModelError> {
         let size = model.preprocess().size();
+        let compiled = (choice.provider == Provider::OpenVino && options.batch > 0).then_some(options.batch);
+        let shape = compiled.map(|batch| format!("{INPUT}[{batch},3,{},{}]", size.0, size.1));
+        let graph = model.vision(choice.precision == Precision::Int8);
+        let encoder = Encoder::open(graph, "image_embeds", choice, options.threads, shape)?;
+        encoder.no_input_but(&[INPUT])?;
         let (kind, shape) = encoder.required(INPUT)?;
         let wanted = [-1, 3, size.0 as i64, size.1 as i64];
         let fits = shape.len() == 4 && shape.iter().zip(wanted).skip(1).all(|(&has, wants)| has == wants || has < 0);
@@ -33,17 +42,57 @@ impl ImageEncoder {
             let detail = format!("its {INPUT} is {kind} {shape:?}, but preprocessor_config.json makes f32 {wanted:?}");
             return Err(encoder.unusable(detail));
         }
-        let fixed_batch = usize::try_from(shape[0]).ok().filter(|&n| n > 0);
+        let fixed = compiled.or(usize::try_from(shape[0]).ok().filter(|&n| n > 0));
+        let batch = fixed.unwrap_or(if options.batch > 0 { options.batch } else { usize::MAX });
         let dim = encoder.declared_dim().unwrap_or(0);
-        let identity = model.identity(encoder.provider.name(), &encoder.precision, dim);
-        let mut this = Self { encoder, identity, size, fixed_batch };
+        let identity = model.identity(encoder.choice, dim);
+        let fixed = fixed.is_some();
+        let mut this = Self { encoder, identity, size, batch, fixed, warnings: Vec::new() };
         if this.identity.embedding_dim == 0 {
             this.identity.embedding_dim = this.probe()?;
         }
         Ok(this)
     }
 
-    /// Which model, precision and provider its embeddings come from.
+    /// Threads that compute.
+    pub fn threads(&self) -> usize {
+        self.encoder.threads
+    }
+
+    /// Pictures that it encodes at once, however many it is given.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// What a person should know, a line each: why nothing faster computes, or why batches are smaller than asked for.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The same for smaller batches. This one is closed before the other is opened, which alone gives back the memory
+    /// that the runtime holds.
+    ///
+    /// # Errors
+    /// As [`Model::image_encoder`].
+    pub fn with_batch(self, model: &Model, options: &EncoderOptions, batch: usize) -> Result<Self, ModelError> {
+        let Choice { provider, precision } = self.encoder.choice;
+        drop(self);
+        model.image_encoder(&EncoderOptions { provider, precision, batch, ..*options })
+    }
+
+    /// The graph's name in errors.
+    pub(crate) fn file(&self) -> &str {
+        &self.encoder.file
+    }
+
+    /// How to ask for this one.
+    pub(super) fn recommendation(&self) -> String {
+        let Choice { provider, precision } = self.encoder.choice;
+        let deviation = self.identity.deviation.unwrap_or_default();
+        format!("--provider {provider} --precision {precision} would pass (deviation {deviation:.4})")
+    }
+
+    /// Which model, precision and provider its embeddings come from, and how far they are from the reference.
     pub fn identity(&self) -> &ModelIdentity {
         &self.identity
     }
@@ -62,7 +111,7 @@ impl ImageEncoder {
             )));
         }
         let mut results = Vec::with_capacity(pixels.len() / values);
-        for batch in pixels.chunks(values * self.fixed_batch.unwrap_or(usize::MAX / values)) {
+        for batch in pixels.chunks(values.saturating_mul(self.batch)) {
             let (rows, dim) = self.run(batch)?;
             if dim != self.identity.embedding_dim {
                 return Err(self
@@ -86,12 +135,11 @@ impl ImageEncoder {
         let (height, width) = self.size;
         let batch = pixels.len() / (3 * height * width);
         let padded;
-        let (pixels, batch) = match self.fixed_batch {
-            Some(fixed) if fixed != batch => {
-                padded = [pixels, &vec![0.0; (fixed - batch) * 3 * height * width]].concat();
-                (&padded[..], fixed)
-            }
-            _ => (pixels, batch),
+        let (pixels, batch) = if self.fixed && batch != self.batch {
+            padded = [pixels, &vec![0.0; (self.batch - batch) * 3 * height * width]].concat();
+            (&padded[..], self.batch)
+        } else {
+            (pixels, batch)
         };
         let input =
             TensorRef::from_array_view(([batch, 3, height, width], pixels)).map_err(|e| self.encoder.unusable(e))?;

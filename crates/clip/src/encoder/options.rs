@@ -1,23 +1,68 @@
-//! How an encoder is to run, and the provider that this leads to.
+//! How an encoder is to run, as a person says it.
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::ModelError;
+use super::memory::MemoryBudget;
 
-/// How an encoder is to run.
-#[derive(Clone, Copy, Debug, Default)]
+/// How an encoder for pictures is to run.
+#[derive(Clone, Copy, Debug)]
 pub struct EncoderOptions {
     /// Threads within an operation; 0 for all that the process may use.
     pub threads: usize,
+    /// What is to compute.
+    pub provider: Provider,
     /// The precision of the computation.
     pub precision: Precision,
+    /// Pictures that mostly come at once. OpenVINO compiles the model for just this number, which takes a third less
+    /// memory and time than for any number; fewer are filled up. 0 for any number.
+    pub batch: usize,
+    /// Memory that it may take; none for all it likes. `Auto` passes over what takes more, and the batch becomes as
+    /// small as it must.
+    pub memory: Option<MemoryBudget>,
+    /// How far the golden pictures' vectors may be from what they must be, as a share of the median distance between
+    /// two of them. An encoder that is further off is not given out.
+    pub max_deviation: f64,
+}
+
+impl EncoderOptions {
+    /// The bound within which vectors may stand in one index.
+    pub const MAX_DEVIATION: f64 = 0.05;
+}
+
+impl Default for EncoderOptions {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            provider: Provider::Auto,
+            precision: Precision::Auto,
+            batch: 0,
+            memory: None,
+            max_deviation: Self::MAX_DEVIATION,
+        }
+    }
+}
+
+/// What computes. What an encoder really has stands in its identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Provider {
+    /// The fastest that this machine and its ONNX Runtime have.
+    #[default]
+    Auto,
+    /// ONNX Runtime's own kernels, the reference.
+    Cpu,
+    /// OpenVINO on the processor.
+    OpenVino,
+    /// An NVIDIA card. Not tried by the authors.
+    Cuda,
+    /// A Mac's own accelerators. Not tried by the authors.
+    CoreMl,
 }
 
 /// The precision of the computation. What an encoder really has stands in its identity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// The fastest whose vectors may stand beside fp32 ones.
+    /// The fastest that stays within the bound of deviation; never int8, which is asked for by name.
     #[default]
     Auto,
     /// 32-bit floats, the reference.
@@ -30,73 +75,74 @@ pub enum Precision {
     Fp16,
 }
 
+impl Provider {
+    const WHAT: &str = "provider";
+    const ALL: [(Self, &str); 5] = [
+        (Self::Auto, "auto"),
+        (Self::Cpu, "cpu"),
+        (Self::OpenVino, "openvino"),
+        (Self::Cuda, "cuda"),
+        (Self::CoreMl, "coreml"),
+    ];
+}
+
 impl Precision {
+    const WHAT: &str = "precision";
     const ALL: [(Self, &str); 5] =
         [(Self::Auto, "auto"), (Self::Fp32, "fp32"), (Self::Bf16, "bf16"), (Self::Int8, "int8"), (Self::Fp16, "fp16")];
 }
 
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (_, name) = Self::ALL.iter().find(|(precision, _)| precision == self).expect("every precision has a name");
-        f.pad(name)
-    }
-}
-
-impl FromStr for Precision {
-    type Err = UnknownPrecision;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL.iter().find(|(_, name)| name.eq_ignore_ascii_case(text));
-        found.map(|&(precision, _)| precision).ok_or_else(|| UnknownPrecision(text.into()))
-    }
-}
-
-/// A word that names no precision.
+/// A word that names no provider or no precision.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no precision: use auto, fp32, bf16, int8 or fp16")]
-pub struct UnknownPrecision(String);
-
-/// What computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Provider {
-    /// ONNX Runtime's own kernels.
-    Cpu,
+#[error("{word:?} is no {what}: use {known}")]
+pub struct UnknownWord {
+    word: String,
+    what: &'static str,
+    known: String,
 }
 
-impl Provider {
-    /// The provider for `options`, and the precision that it gives.
-    pub fn choose(options: &EncoderOptions) -> Result<(Self, Precision), ModelError> {
-        match options.precision {
-            Precision::Auto | Precision::Fp32 => Ok((Self::Cpu, Precision::Fp32)),
-            precision => Err(ModelError::Precision { precision }),
+macro_rules! words {
+    ($kind:ty) => {
+        impl fmt::Display for $kind {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let (_, name) = Self::ALL.iter().find(|(one, _)| one == self).expect("each has a name");
+                f.pad(name)
+            }
         }
-    }
 
-    /// Its name in metadata.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
+        impl FromStr for $kind {
+            type Err = UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, Self::Err> {
+                let found = Self::ALL.iter().find(|(_, name)| name.eq_ignore_ascii_case(word));
+                found.map(|&(one, _)| one).ok_or_else(|| UnknownWord {
+                    word: word.into(),
+                    what: Self::WHAT,
+                    known: Self::ALL.map(|(_, name)| name).join(", "),
+                })
+            }
         }
-    }
+    };
 }
+
+words!(Provider);
+words!(Precision);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn precisions_are_read_as_they_are_written() {
+    fn words_are_read_as_they_are_written() {
         for (precision, name) in Precision::ALL {
             assert_eq!(name.parse::<Precision>().unwrap(), precision);
             assert_eq!(precision.to_string(), name);
         }
-        assert!("fp8".parse::<Precision>().unwrap_err().to_string().contains("auto, fp32"));
-    }
-
-    #[test]
-    fn a_precision_that_is_not_there_is_refused_not_replaced() {
-        let options = EncoderOptions { precision: Precision::Bf16, ..Default::default() };
-        let error = Provider::choose(&options).unwrap_err().to_string();
-        assert!(error.contains("bf16 is not available on this machine with this runtime"), "{error}");
+        for (provider, name) in Provider::ALL {
+            assert_eq!(name.to_uppercase().parse::<Provider>().unwrap(), provider);
+            assert_eq!(provider.to_string(), name);
+        }
+        assert!("fp8".parse::<Precision>().unwrap_err().to_string().contains("is no precision: use auto, fp32"));
+        assert!("tpu".parse::<Provider>().unwrap_err().to_string().contains("is no provider: use auto, cpu"));
     }
 }

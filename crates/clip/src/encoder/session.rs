@@ -2,10 +2,13 @@
 
 use std::thread::available_parallelism;
 
+use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider};
+use ort::session::builder::SessionBuilder;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Outlet, TensorElementType};
 
-use super::options::{EncoderOptions, Provider};
+use super::choice::Choice;
+use super::options::{Precision, Provider};
 use crate::ModelError;
 use crate::model::Graph;
 use crate::runtime::environment;
@@ -16,39 +19,39 @@ pub struct Encoder {
     session: Session,
     output: String,
     /// Names the graph in errors.
-    file: String,
+    pub file: String,
     /// What computes.
-    pub provider: Provider,
-    /// The precision's name.
-    pub precision: String,
+    pub choice: Choice,
+    /// Threads that compute.
+    pub threads: usize,
 }
 
 impl Encoder {
-    /// Opens `graph`; `output` is the name of its embedding.
-    pub fn open(graph: &Graph, output: &str, options: &EncoderOptions) -> Result<Self, ModelError> {
-        let (provider, precision) = Provider::choose(options)?;
+    /// Opens `graph`; `output` is the name of its embedding, `shape` the only one that its input will have, as
+    /// `pixel_values[8,3,224,224]`, if that is known.
+    pub fn open(
+        graph: &Graph,
+        output: &str,
+        choice: Choice,
+        threads: usize,
+        shape: Option<String>,
+    ) -> Result<Self, ModelError> {
         let environment = environment()?;
         let file = graph.to_string();
-        let threads = match options.threads {
+        let threads = match threads {
             0 => available_parallelism().map_or(1, |n| n.get()),
             n => n,
         };
         let open = || -> ort::Result<Session> {
-            // Threads that wait by spinning would take the processors from those that decode.
-            let mut builder =
-                Session::builder(environment)?.with_intra_threads(threads)?.with_intra_op_spinning(false)?;
-            match provider {
-                Provider::Cpu => {}
-            }
+            let mut builder = with_provider(Session::builder(environment)?, choice, threads, shape)?;
             match graph {
                 Graph::File(path) => builder.commit_from_file(path),
                 Graph::BuiltIn(_, bytes) => builder.commit_from_memory(bytes),
             }
         };
-        let session =
-            open().map_err(|e| ModelError::unusable(&file, format!("is no model that ONNX Runtime can open: {e}")))?;
+        let session = open().map_err(|e| ModelError::unusable(&file, format!("cannot be opened on {choice}: {e}")))?;
         let output = find_output(&session, output).map_err(|e| ModelError::unusable(&file, e))?;
-        Ok(Self { session, output, file, provider, precision: precision.to_string() })
+        Ok(Self { session, output, file, choice, threads })
     }
 
     /// The input of this name.
@@ -100,6 +103,40 @@ impl Encoder {
             }
         }
     }
+}
+
+/// Has `choice` compute, and nothing else: what a provider leaves over would go to ONNX Runtime's own kernels in
+/// silence. CUDA alone is let, since it leaves them the sums on shapes on purpose.
+fn with_provider(
+    builder: SessionBuilder,
+    choice: Choice,
+    threads: usize,
+    shape: Option<String>,
+) -> ort::Result<SessionBuilder> {
+    let provider = match choice.provider {
+        Provider::OpenVino => {
+            // Without a hint OpenVINO takes what it likes best, which is bf16 on some processors and fp32 on others.
+            let hint = if choice.precision == Precision::Bf16 { "bf16" } else { "f32" };
+            let config = format!(
+                r#"{{"CPU":{{"INFERENCE_PRECISION_HINT":"{hint}","INFERENCE_NUM_THREADS":"{threads}","NUM_STREAMS":"1"}}}}"#
+            );
+            let mut provider =
+                ep::OpenVINO::default().with_device_type("CPU").with_arbitrary_config("load_config", config);
+            if let Some(shape) = shape {
+                provider = provider.with_arbitrary_config("reshape_input", shape);
+            }
+            provider.build()
+        }
+        Provider::Cuda => ep::CUDA::default().with_tf32(false).build(),
+        Provider::CoreMl => ep::CoreML::default().build(),
+        // Threads that wait by spinning would take the processors from those that decode.
+        Provider::Auto | Provider::Cpu => {
+            return Ok(builder.with_intra_threads(threads)?.with_intra_op_spinning(false)?);
+        }
+    };
+    let alone = if choice.provider == Provider::Cuda { "0" } else { "1" };
+    let builder = builder.with_intra_threads(1)?.with_config_entry("session.disable_cpu_ep_fallback", alone)?;
+    Ok(builder.with_execution_providers([provider.error_on_failure()])?)
 }
 
 /// The output called `name`, else the only f32 [N, D]: an export may name it otherwise, but where there are several,

@@ -4,7 +4,7 @@ use ort::session::SessionInputValue;
 use ort::value::{Tensor, TensorElementType};
 use protocol::{Embedding, ModelIdentity};
 
-use super::options::EncoderOptions;
+use super::choice::Choice;
 use super::session::Encoder;
 use crate::tokenizer::TextTokenizer;
 use crate::{Model, ModelError};
@@ -26,8 +26,9 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
-    pub(crate) fn open(model: &Model, options: &EncoderOptions) -> Result<Self, ModelError> {
-        let encoder = Encoder::open(model.text(), "text_embeds", options)?;
+    /// Always the reference: one short text at a time gains nothing from others, and this one is ready soonest.
+    pub(crate) fn open(model: &Model, threads: usize) -> Result<Self, ModelError> {
+        let encoder = Encoder::open(model.text(), "text_embeds", Choice::REFERENCE, threads, None)?;
         encoder.no_input_but(&[IDS, MASK])?;
         let (kind, shape) = encoder.required(IDS)?;
         let has_mask = encoder.input(MASK).is_some();
@@ -40,7 +41,7 @@ impl TextEncoder {
         let fixed = (fixed(shape[0]), fixed(shape[1]));
         let tokenizer = model.tokenizer(fixed.1)?;
         let dim = encoder.declared_dim().unwrap_or(0);
-        let identity = model.identity(encoder.provider.name(), &encoder.precision, dim);
+        let identity = model.identity(encoder.choice, dim);
         let mut this = Self { encoder, identity, tokenizer, kind, has_mask, fixed };
         if this.identity.embedding_dim == 0 {
             this.identity.embedding_dim = this.rows(&[""])?.1;

@@ -80,6 +80,7 @@ pub fn part_meta(name: &str, dim: usize) -> PartMeta {
 
 pub fn worker_meta(worker_id: u32, run_id: &str, dim: usize) -> WorkerMeta {
     WorkerMeta {
+        stages: protocol::Stages::default(),
         format_version: 1,
         software_version: "0".into(),
         worker_id,
@@ -97,7 +98,7 @@ pub fn worker_meta(worker_id: u32, run_id: &str, dim: usize) -> WorkerMeta {
 }
 
 pub fn failure(path: &str) -> Failure {
-    Failure { path: format!("{ROOT}/{path}"), kind: FailureKind::Undecodable, detail: "bad".into(), host: "h".into() }
+    Failure::new(format!("{ROOT}/{path}"), FailureKind::Undecodable, "bad".into(), "h")
 }
 
 /// A folder with an index prefix in it.
@@ -166,6 +167,14 @@ impl Place {
 
 pub fn part_ref(meta: &PartMeta) -> PartRef {
     PartRef { name: meta.name.clone(), rows: meta.rows, checksum: meta.checksum.clone() }
+}
+
+/// An index of these rows.
+pub fn built(rows: &[Row], dim: usize) -> Place {
+    let place = Place::new();
+    let part = place.part("p", rows, dim);
+    place.merge_parts(None, vec![part]).unwrap();
+    place
 }
 
 /// Names of all files and folders in a folder, sorted.

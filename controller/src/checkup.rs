@@ -1,0 +1,106 @@
+//! What setup and doctor have in common: every machine is asked at once, and answers for itself. One that fails or is slow
+//! does not hold up the others.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use fleet::HostSpec;
+use protocol::setup::HostReport;
+use tokio::task::JoinSet;
+
+use crate::interrupt::Interrupt;
+use crate::job::Arguments;
+use crate::share::{Share, name_in};
+use crate::site::{SHORT, Site};
+
+/// A clock that is further off than this makes file times meaningless.
+const CLOCK_S: f64 = 5.0;
+
+/// A host's self-check may load a large model.
+const CHECK: Duration = Duration::from_secs(300);
+
+/// What became of one machine; an error is told without the machine's name.
+pub struct Outcome<T> {
+    pub spec: HostSpec,
+    pub result: Result<T, String>,
+}
+
+/// A machine's report, its clock's difference to ours, and what is wrong there or seen from here.
+pub struct Examined {
+    pub report: HostReport,
+    pub clock_off_s: f64,
+    pub problems: Vec<String>,
+}
+
+/// Asks all machines at once; in the order of the hosts file. None if the person interrupted it; then nothing goes on.
+pub async fn all<T, F>(hosts: Vec<HostSpec>, ask: impl Fn(HostSpec) -> F) -> Result<Option<Vec<Outcome<T>>>>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    let mut interrupt = Interrupt::listen()?;
+    let mut asked = JoinSet::new();
+    for (i, spec) in hosts.iter().enumerate() {
+        let answer = ask(spec.clone());
+        asked.spawn(async move { (i, answer.await) });
+    }
+    let mut results = BTreeMap::new();
+    loop {
+        let answer = tokio::select! {
+            answer = asked.join_next() => answer,
+            () = interrupt.next() => {
+                asked.shutdown().await;
+                return Ok(None);
+            }
+        };
+        let Some(answer) = answer else { break };
+        let (i, result) = answer?;
+        results.insert(i, result);
+    }
+    let outcome = |(spec, result): (HostSpec, Result<T>)| {
+        let named = format!("{}: ", spec.name);
+        let result = result.map_err(|e| format!("{e:#}").trim_start_matches(&named).to_owned());
+        Outcome { spec, result }
+    };
+    Ok(Some(hosts.into_iter().zip(results.into_values()).map(outcome).collect()))
+}
+
+/// Has a machine check itself, with these arguments of `worker check`, and looks at it from here.
+pub async fn examine(site: &Site, share: &Share, arguments: Arguments) -> Result<Examined> {
+    // A share that does not answer is known sooner by this.
+    let clock_off_s = clock_off_s(site, share).await?;
+    let report = site.ask(&arguments, CHECK).await?;
+    let mut problems = report.problems.clone();
+    if clock_off_s.abs() > CLOCK_S {
+        problems.push(format!("its clock is {clock_off_s:+.0} s off: switch on time synchronisation there"));
+    }
+    if share.image_dir.is_none() && !site.spec.is_local() {
+        for (here, there) in site.spec.path_map.pairs() {
+            // A mount point without its mount is a folder too, but an empty one.
+            let known = Path::new(there).join(name_in(Path::new(here)).unwrap_or_default()).into_os_string();
+            if !site.host.run("test", &["-e".into(), known], b"", SHORT).await?.status.success() {
+                problems.push(format!(
+                    "{there} is not there what {here} is here: mount the share, or mend path_map in hosts"
+                ));
+            }
+        }
+    }
+    Ok(Examined { report, clock_off_s, problems })
+}
+
+/// How far a machine's clock is ahead of ours, seconds; 0 if it may be none, as far as a short question can tell.
+async fn clock_off_s(site: &Site, share: &Share) -> Result<f64> {
+    let question = share.arguments(site)?.word("--share-only");
+    let before = now_ms();
+    let there = site.ask(&question, SHORT).await?.unix_ms as f64;
+    let after = now_ms();
+    // Whole milliseconds are cut off there.
+    let off_ms = if there + 1.0 < before { there - before } else { (there - after).max(0.0) };
+    Ok(off_ms / 1000.0)
+}
+
+fn now_ms() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64() * 1000.0)
+}

@@ -1,0 +1,89 @@
+//! An encoder for pictures that has passed the self-check; there is no other way to get one.
+//!
+//! The best provider that the options allow is opened and shown the golden pictures. One that is absent, needs too much
+//! memory, fails or is too far off is passed over if there is another, and that is told; what was asked for by name is
+//! never replaced.
+
+use super::choice::{Choice, Lack, Machine};
+use super::image::ImageEncoder;
+use super::memory::Footprint;
+use super::options::EncoderOptions;
+use crate::golden::Golden;
+use crate::{Model, ModelError};
+
+/// Opens the encoder for `options`.
+pub fn open(model: &Model, options: &EncoderOptions) -> Result<ImageEncoder, ModelError> {
+    let wanted = Choice::wanted(options)?;
+    let machine = Machine::here()?;
+    let golden = Golden::of(model)?;
+    let (mut short, mut large) = (Vec::new(), Vec::new());
+    let (mut absent, mut failed) = (None, None);
+    for &choice in &wanted {
+        if let Some(lack) = machine.lacks(choice, model.has_int8()) {
+            if let Lack::Installed(what) = &lack {
+                short.push(format!("{choice} needs {what}"));
+            }
+            absent = Some(ModelError::NotHere { wanted: choice.to_string(), why: format!("it needs {lack}") });
+            continue;
+        }
+        let footprint = Footprint::of(model, choice);
+        if let Some(needs) = footprint.excess(options) {
+            short.push(format!("{choice} needs {needs}"));
+            large.push((footprint, choice));
+            continue;
+        }
+        match attempt(model, choice, options, &golden) {
+            Ok(mut encoder) => {
+                let slower =
+                    || format!("the model runs on {choice}, which is slower than could be: {}", short.join("; "));
+                encoder.warnings.splice(0..0, (!short.is_empty()).then(slower));
+                return Ok(encoder);
+            }
+            Err(error) => {
+                short.push(error.to_string());
+                failed = Some(error);
+            }
+        }
+    }
+    if let (None, Some(&(_, choice))) = (&failed, large.iter().min_by_key(|(footprint, _)| *footprint)) {
+        // It may do: the estimate is on the upper side.
+        let mut encoder = attempt(model, choice, options, &golden)?;
+        encoder.warnings = vec![format!("memory may not suffice: {}", short.join("; "))];
+        return Ok(encoder);
+    }
+    Err(match failed.or(absent).expect("something is wanted, or that was an error") {
+        ModelError::Deviates { file, choice, deviation, bound, .. } => {
+            let others = Choice::others(&wanted, &machine, model).into_iter();
+            let mut fitting = others.filter(|&other| Footprint::of(model, other).excess(options).is_none());
+            let passes = fitting.find_map(|other| attempt(model, other, options, &golden).ok());
+            let advice = passes.map_or_else(|| golden.remedy(), |encoder| encoder.recommendation());
+            let advice = format!(". {advice}");
+            ModelError::Deviates { file, choice, deviation, bound, advice }
+        }
+        other => other,
+    })
+}
+
+fn attempt(
+    model: &Model,
+    choice: Choice,
+    options: &EncoderOptions,
+    golden: &Golden,
+) -> Result<ImageEncoder, ModelError> {
+    let (batch, smaller) = Footprint::of(model, choice).batch(options);
+    let mut encoder = ImageEncoder::open(model, choice, &EncoderOptions { batch, ..*options })?;
+    let deviation = golden.deviation(model, &mut encoder)?;
+    // Not a number is beyond every bound.
+    if deviation <= options.max_deviation {
+        encoder.identity.deviation = Some(deviation);
+        encoder.warnings.extend(smaller);
+        return Ok(encoder);
+    }
+    Err(ModelError::Deviates {
+        file: encoder.file().to_owned(),
+        choice: choice.to_string(),
+        deviation,
+        bound: options.max_deviation,
+        advice: String::new(),
+    })
+}

@@ -1,0 +1,180 @@
+//! Golden pictures: a few pictures in the program, and the vectors that a model must give for them. They guard what
+//! vectors mean, which no checksum does: a wrong kernel, a wrong precision, wrong preprocessing, changed weights.
+//!
+//! The demo model's vectors are in the program, made by Pillow, transformers and onnxruntime. Another model's are made
+//! by the reference (ONNX Runtime's own kernels in fp32) when the model is installed or first used here, and stand
+//! beside it from then on. What is damaged before that is not noticed by them; what the hub gives is held against its
+//! SHA-256 instead.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use protocol::{Embedding, hash_hex};
+use serde::{Deserialize, Serialize};
+
+use crate::encoder::{Choice, EncoderOptions, ImageEncoder};
+use crate::runtime::user_cache;
+use crate::{DecodeLimits, DecodeMode, Model, ModelError, decode};
+
+macro_rules! pictures {
+    ($($name:literal),*) => {
+        [$(($name, include_bytes!(concat!("../tests/golden/", $name)).as_slice())),*]
+    };
+}
+
+/// The pictures: of several formats, so that decoding is seen too, and together about as different as photos are. (The
+/// median distance between two is 0.48 for a ViT-B/32 of random weights, and 0.46 between photos.)
+const PICTURES: [(&str, &[u8]); 6] =
+    pictures!["flat.png", "grey.jpg", "lossless.webp", "progressive.jpg", "small_frame.gif", "turned_3.jpg"];
+
+/// The golden pictures' files. They are as good as any to try a machine with.
+pub fn golden_pictures() -> impl Iterator<Item = &'static [u8]> + Clone {
+    PICTURES.into_iter().map(|(_, bytes)| bytes)
+}
+
+/// What the reference in Python makes of them with the demo model; see tests/golden/make.py.
+const DEMO: &[u8] = include_bytes!("../tests/golden/golden.json");
+
+/// The file beside a model.
+const FILE: &str = "imagefleet.golden.json";
+
+/// Two golden pictures nearer to each other than this are the same to the model: it is broken.
+const LEAST_SPREAD: f64 = 1e-3;
+
+/// The vectors that a model must give, and where they are kept.
+#[derive(Debug)]
+pub struct Golden {
+    vectors: Vec<Embedding>,
+    /// The median distance between two of them, the unit of deviations.
+    spread: f64,
+    file: PathBuf,
+}
+
+/// The file's content. What make.py writes has these fields too.
+#[derive(Deserialize, Serialize)]
+struct Content {
+    /// Of the model that made it, for people.
+    #[serde(default)]
+    fingerprint: String,
+    pictures: BTreeMap<String, Picture>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Picture {
+    vector: Vec<f32>,
+}
+
+impl Golden {
+    /// Those of `model`: built in, or kept beside it or in this machine's cache, or made now.
+    pub fn of(model: &Model) -> Result<Self, ModelError> {
+        let Some(folder) = model.folder() else { return Self::parse(DEMO, Path::new("the program")) };
+        let key = hash_hex(folder.as_os_str().as_encoded_bytes());
+        let cached = user_cache().map(|cache| cache.join("imagefleet/golden").join(format!("{key}.json")));
+        let places: Vec<PathBuf> = std::iter::once(folder.join(FILE)).chain(cached).collect();
+        if let Some(kept) = places.iter().find(|place| place.is_file()) {
+            let bytes = fs::read(kept).map_err(|source| ModelError::Read { path: kept.clone(), source })?;
+            return Self::parse(&bytes, kept);
+        }
+        let content = make(model)?;
+        let bytes = serde_json::to_vec(&content).expect("numbers and names can be written");
+        let mut failed = None;
+        for place in places {
+            match publish(&place, &bytes) {
+                Ok(()) => return Self::parse(&bytes, &place),
+                Err(source) => failed = Some(ModelError::Write { path: place, source }),
+            }
+        }
+        Err(failed.expect("the model's own folder is a place"))
+    }
+
+    fn parse(bytes: &[u8], file: &Path) -> Result<Self, ModelError> {
+        let unusable = |what: String| {
+            ModelError::unusable(file.display().to_string(), format!("{what}; remove it, and it is made anew"))
+        };
+        let content: Content = serde_json::from_slice(bytes).map_err(|e| unusable(format!("is damaged: {e}")))?;
+        let vector = |(name, _): &(&str, &[u8])| {
+            let picture = content.pictures.get(*name).ok_or_else(|| unusable(format!("lacks the picture {name}")))?;
+            Embedding::normalise(picture.vector.clone()).map_err(|e| unusable(e.to_string()))
+        };
+        let vectors = PICTURES.iter().map(vector).collect::<Result<Vec<_>, _>>()?;
+        let dim = vectors[0].dim();
+        if vectors.iter().any(|v| v.dim() != dim) {
+            return Err(unusable("holds vectors of different lengths".into()));
+        }
+        let spread = spread(&vectors);
+        if spread < LEAST_SPREAD {
+            return Err(unusable(format!(
+                "holds nearly the same vector for different pictures (distance {spread:.1e})"
+            )));
+        }
+        Ok(Self { vectors, spread, file: file.into() })
+    }
+
+    /// How far the encoder is from them: of the golden picture that is furthest off, the distance as a share of the
+    /// median distance between two of them (0: the same; 1: as far as another picture). Infinite if it gives no vector.
+    pub fn deviation(&self, model: &Model, encoder: &mut ImageEncoder) -> Result<f64, ModelError> {
+        let vectors = embed(model, encoder)?;
+        let off = vectors.iter().zip(&self.vectors).map(|(got, wanted)| match got {
+            Some(got) if got.dim() == wanted.dim() => distance(got, wanted) / self.spread,
+            _ => f64::INFINITY,
+        });
+        Ok(off.fold(0.0, f64::max))
+    }
+
+    /// What to do if nothing here gives them.
+    pub fn remedy(&self) -> String {
+        format!(
+            "Nothing on this machine passes, so the model itself is not what it was: put its files back as they were, \
+             or, if they are meant to be others, remove {}",
+            self.file.display()
+        )
+    }
+}
+
+/// What the reference makes of the pictures.
+fn make(model: &Model) -> Result<Content, ModelError> {
+    let mut encoder = ImageEncoder::open(model, Choice::REFERENCE, &EncoderOptions::default())?;
+    let vectors = embed(model, &mut encoder)?;
+    let picture = |((name, _), vector): (&(&str, &[u8]), Option<Embedding>)| match vector {
+        Some(vector) => Ok(((*name).to_owned(), Picture { vector: vector.into_values() })),
+        None => Err(ModelError::unusable(encoder.file(), "gives no vector for a picture that every model can see")),
+    };
+    let pictures = PICTURES.iter().zip(vectors).map(picture).collect::<Result<_, _>>()?;
+    Ok(Content { fingerprint: model.fingerprint().into(), pictures })
+}
+
+/// The pictures' vectors; none where the model gives none.
+fn embed(model: &Model, encoder: &mut ImageEncoder) -> Result<Vec<Option<Embedding>>, ModelError> {
+    let side = model.preprocess().side();
+    let mut pixels = Vec::with_capacity(PICTURES.len() * model.preprocess().values());
+    for (name, bytes) in PICTURES {
+        let picture = decode(bytes, DecodeMode::Exact, side, &DecodeLimits::default()).map_err(|e| {
+            ModelError::unusable(name, format!("this program's own picture cannot be decoded: {}", e.detail))
+        })?;
+        pixels.extend(model.preprocess().apply(&picture));
+    }
+    Ok(encoder.encode(&pixels)?.into_iter().map(Result::ok).collect())
+}
+
+fn spread(vectors: &[Embedding]) -> f64 {
+    let pairs = vectors.iter().enumerate().flat_map(|(i, a)| vectors[..i].iter().map(|b| distance(a, b)));
+    let mut distances: Vec<f64> = pairs.collect();
+    distances.sort_by(f64::total_cmp);
+    distances[distances.len() / 2]
+}
+
+fn distance(a: &Embedding, b: &Embedding) -> f64 {
+    a.values().iter().zip(b.values()).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
+}
+
+/// Writes a file that is there whole or not at all.
+fn publish(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let scratch = path.with_extension(format!("{}.tmp", std::process::id()));
+    fs::write(&scratch, bytes).and_then(|()| fs::rename(&scratch, path)).inspect_err(|_| {
+        let _ = fs::remove_file(&scratch);
+    })
+}

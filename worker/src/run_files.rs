@@ -1,0 +1,192 @@
+//! The files of a run, while it is scanned. Nothing in them counts before the record is written, which is last.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use index::atomic::Temp;
+use index::{Moved, PartRef};
+use protocol::layout::RunDir;
+use protocol::{Chunk, Chunker, Entry, Failure, IndexPrefix, ManifestReader, ManifestWriter, RunRecord, encode_line};
+use serde::Serialize;
+use tempfile::TempDir;
+
+use crate::sort::{Sorter, next_if};
+
+/// Pictures of a part of those that were moved.
+const MOVED_PART: usize = 1024;
+
+/// The files of a run.
+pub struct RunFiles {
+    dir: RunDir,
+    chunk_images: Option<u64>,
+    manifest: Manifest,
+    gone: Lines,
+    failed: Lines,
+    failed_before: Lines,
+    moved: Lines,
+    /// Of a dry run: removed with everything in it.
+    temporary: Option<TempDir>,
+}
+
+impl RunFiles {
+    /// Begins a run's files at `prefix`; those of a dry run, in a temporary folder.
+    pub fn create(prefix: &IndexPrefix, run_id: &str, chunk_images: Option<u64>, dry_run: bool) -> Result<Self> {
+        let temporary = dry_run.then(tempfile::tempdir).transpose().context("cannot make a temporary folder")?;
+        let dir = match &temporary {
+            Some(folder) => IndexPrefix::new(folder.path()).run(run_id),
+            None => prefix.run(run_id),
+        };
+        fs::create_dir_all(dir.dir())
+            .with_context(|| format!("cannot write to the index folder {}", prefix.dir().display()))?;
+        Ok(Self {
+            manifest: Manifest::create(&dir.manifest(), chunk_images)?,
+            gone: Lines::new(dir.gone()),
+            failed: Lines::new(dir.scan_failures()),
+            failed_before: Lines::new(dir.failed_before()),
+            moved: Lines::new(dir.moved()),
+            dir,
+            chunk_images,
+            temporary,
+        })
+    }
+
+    /// A picture is to be embedded.
+    pub fn missing(&mut self, entry: &Entry) -> Result<()> {
+        self.manifest.push(entry)
+    }
+
+    /// A row describes no picture any more.
+    pub fn gone(&mut self, entry: &Entry) -> Result<()> {
+        self.gone.push(entry)
+    }
+
+    /// A picture failed in the scan.
+    pub fn failed(&mut self, failure: &Failure) -> Result<()> {
+        self.failed.push(failure)
+    }
+
+    /// A picture is not tried again.
+    pub fn failed_before(&mut self, entry: &Entry) -> Result<()> {
+        self.failed_before.push(entry)
+    }
+
+    /// The manifest, as far as it is by now.
+    pub fn manifest(&mut self) -> Result<&Path> {
+        self.manifest.flush()?;
+        Ok(&self.manifest.path)
+    }
+
+    /// Takes pictures that were moved out of the manifest, and has parts made of them.
+    pub fn take_out(
+        &mut self,
+        moved: Sorter<Moved>,
+        mut publish: impl FnMut(&[Moved]) -> Result<Option<PartRef>>,
+    ) -> Result<()> {
+        self.manifest.flush()?;
+        let whole = self.dir.manifest();
+        let temp = Temp::beside(&whole);
+        let mut rest = Manifest::create(temp.path(), self.chunk_images)?;
+        let (mut moved, mut part) = (moved.sorted()?.peekable(), Vec::new());
+        for entry in ManifestReader::open(&whole)? {
+            let entry = entry?;
+            match next_if(&mut moved, |next| next.entry == entry)? {
+                None => rest.push(&entry)?,
+                Some(picture) => part.push(picture),
+            }
+            if part.len() == MOVED_PART {
+                publish(&part)?.map_or(Ok(()), |part| self.moved.push(&part))?;
+                part.clear();
+            }
+        }
+        if !part.is_empty() {
+            publish(&part)?.map_or(Ok(()), |part| self.moved.push(&part))?;
+        }
+        rest.flush()?;
+        temp.publish(&whole)?;
+        self.manifest = rest;
+        Ok(())
+    }
+
+    /// Everything reaches the disk before the record that says so. Gives back the chunks.
+    pub fn finish(mut self, record: &RunRecord) -> Result<Vec<Chunk>> {
+        let chunks = self.manifest.finish()?;
+        if self.temporary.is_none() {
+            self.manifest.sync()?;
+            for lines in [self.gone, self.failed, self.failed_before, self.moved] {
+                lines.sync()?;
+            }
+            index::atomic::write_json(&self.dir.record(), record)?;
+        }
+        Ok(chunks)
+    }
+}
+
+/// A manifest and its chunks.
+struct Manifest {
+    path: PathBuf,
+    writer: ManifestWriter<BufWriter<File>>,
+    chunker: Chunker,
+    chunks: Vec<Chunk>,
+}
+
+impl Manifest {
+    fn create(path: &Path, chunk_images: Option<u64>) -> Result<Self> {
+        let file = File::create(path).with_context(|| cannot_write(path))?;
+        let writer = ManifestWriter::new(BufWriter::with_capacity(1 << 16, file));
+        Ok(Self { path: path.into(), writer, chunker: Chunker::new(chunk_images), chunks: Vec::new() })
+    }
+
+    fn push(&mut self, entry: &Entry) -> Result<()> {
+        let offset = self.writer.push(entry).with_context(|| cannot_write(&self.path))?;
+        self.chunks.extend(self.chunker.push(offset, entry));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.writer.output().flush().with_context(|| cannot_write(&self.path))
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.writer.output().get_ref().sync_data().with_context(|| cannot_write(&self.path))
+    }
+
+    fn finish(&mut self) -> Result<Vec<Chunk>> {
+        self.flush()?;
+        self.chunks.extend(self.chunker.finish());
+        Ok(std::mem::take(&mut self.chunks))
+    }
+}
+
+/// A file of JSON lines that is not there until it has one.
+struct Lines {
+    path: PathBuf,
+    output: Option<BufWriter<File>>,
+}
+
+impl Lines {
+    fn new(path: PathBuf) -> Self {
+        Self { path, output: None }
+    }
+
+    fn push(&mut self, line: &impl Serialize) -> Result<()> {
+        let mut write = || {
+            let output = match &mut self.output {
+                Some(output) => output,
+                none => none.insert(BufWriter::new(File::create(&self.path)?)),
+            };
+            output.write_all(encode_line(line).as_bytes())
+        };
+        write().with_context(|| cannot_write(&self.path))
+    }
+
+    fn sync(mut self) -> Result<()> {
+        let sync = |output: &mut BufWriter<File>| output.flush().and_then(|()| output.get_ref().sync_data());
+        self.output.as_mut().map_or(Ok(()), sync).with_context(|| cannot_write(&self.path))
+    }
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write the run's file {}", path.display())
+}
