@@ -44,11 +44,12 @@ pub async fn ask(
     host: &HostSpec,
     prefix: &IndexPrefix,
     model: Option<String>,
+    root_here: Option<String>,
     question: &SearchRequest,
 ) -> Result<Answer> {
     let here = prefix.dir().to_str().context("the index's path is not UTF-8")?;
     let index_prefix = host.path_there(here);
-    let open = OpenIndex { index_prefix, model };
+    let open = OpenIndex { index_prefix, model, root_here };
     let stream = match connect::warm(host).await? {
         Some(stream) => stream,
         None => connect::connect(host).await?,

@@ -15,7 +15,7 @@ use clap::Parser;
 use clap::builder::RangedU64ValueParser;
 use fleet::{HostSpec, Hosts, PathMap};
 use protocol::Exit;
-use protocol::search::{Copied, CopyRequest, MAX_TOP_K, SearchRequest};
+use protocol::search::{Copied, CopyRequest, MAX_TOP_K, SearchRequest, Term, What};
 
 use crate::ask::Answer;
 use crate::show::Row;
@@ -118,9 +118,9 @@ async fn answer(args: &Args) -> Result<Exit> {
     let host = &hosts.query_host(args.worker.as_deref())?;
     let paths = Paths { shared: &hosts.shared, host };
     let prefix = find::index(args.index_prefix.as_deref(), host)?;
-    let question = SearchRequest { text: args.text.clone(), top_k: args.top_k };
+    let question = SearchRequest::new(vec![Term { weight: 1.0, what: What::Text(args.text.clone()) }], args.top_k);
     let model = args.model.as_deref().map(|m| find::model(m, host)).transpose()?;
-    let mut answer = patiently(ask::ask(host, &prefix, model, &question)).await?;
+    let mut answer = patiently(ask::ask(host, &prefix, model, None, &question)).await?;
     // Not remembering only means that the next question has to name the index.
     let _ = fleet::state::remember_index(prefix.dir());
     if let Some(warning) = &answer.response.warning {

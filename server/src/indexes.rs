@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
 use index::Index;
-use protocol::search::{OpenIndex, OpenedIndex};
+use protocol::search::{FileFacts, Match, OpenIndex, OpenedIndex, SearchRequest};
 use protocol::{IndexMeta, IndexPrefix};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::encoders::{Encoders, SharedEncoder};
 use crate::log::Log;
+use crate::question;
 use crate::refusal::Refusal;
 
 /// Between two looks for a newer generation.
@@ -253,17 +254,26 @@ impl Loaded {
         self.index.meta()
     }
 
-    /// The `top_k` pictures nearest to a text: score and canonical path, best first.
-    pub async fn search(self: Arc<Self>, text: String, top_k: usize) -> Result<Vec<(f32, String)>, Refusal> {
+    /// The matches of a question.
+    pub async fn answer(self: Arc<Self>, request: SearchRequest) -> Result<Vec<Match>, Refusal> {
         let turn = self.turns.clone().acquire_owned().await.map_err(|e| Refusal::failed(&e))?;
         let searching = spawn_blocking(move || {
             let _turn = turn;
-            let top_k = top_k.min(usize::try_from(self.meta().num_images).unwrap_or(usize::MAX));
+            let question = question::embed(&request, &self.encoder)?;
+            let top_k = request.top_k.min(usize::try_from(self.meta().num_images).unwrap_or(usize::MAX));
             if top_k == 0 {
                 return Ok(Vec::new());
             }
-            let embedding = self.encoder.encode(&text)?;
-            self.index.search(&embedding, top_k).map_err(|e| Refusal::failed(&e))
+            let found = self.index.search(&question, top_k).map_err(|e| Refusal::failed(&e))?;
+            let to_match = |((score, path), rank)| Match {
+                rank,
+                score,
+                percentile: 0.0,
+                path,
+                file: FileFacts::default(),
+                alike: 0,
+            };
+            Ok(found.into_iter().zip(1..).map(to_match).collect())
         });
         searching.await.map_err(|e| Refusal::failed(&e))?
     }

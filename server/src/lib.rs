@@ -9,6 +9,7 @@ mod encoders;
 mod ensure;
 mod indexes;
 mod log;
+mod question;
 mod refusal;
 mod routes;
 mod signals;

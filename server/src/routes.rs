@@ -10,7 +10,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use protocol::search::{
-    CopyRequest, CopyResponse, MAX_TOP_K, Match, OpenIndex, OpenedIndex, SearchRequest, SearchResponse, Status,
+    CopyRequest, CopyResponse, MAX_TOP_K, OpenIndex, OpenedIndex, SearchRequest, SearchResponse, Status,
 };
 use tokio::sync::Notify;
 
@@ -75,16 +75,12 @@ async fn open(State(app): State<App>, body: Body<OpenIndex>) -> Answer<OpenedInd
 async fn search(State(app): State<App>, Path(name): Path<String>, body: Body<SearchRequest>) -> Answer<SearchResponse> {
     let Json(request) = body?;
     let began = Instant::now();
-    if request.text.trim().is_empty() {
-        return Err(Refusal::bad("the text is empty: say what the pictures should show, as \"a yellow car\""));
-    }
     if !(1..=MAX_TOP_K).contains(&request.top_k) {
         return Err(Refusal::bad(format!("top_k is {}; it must be from 1 to {MAX_TOP_K}", request.top_k)));
     }
     let (loaded, warning) = app.indexes.current(&name).await?;
     let meta = loaded.meta().clone();
-    let matches = loaded.search(request.text, request.top_k).await?;
-    let matches = matches.into_iter().zip(1..).map(|((score, path), rank)| Match { rank, score, path }).collect();
+    let matches = loaded.answer(request).await?;
     Ok(Json(SearchResponse {
         generation: meta.generation,
         num_images: meta.num_images,

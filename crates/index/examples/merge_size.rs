@@ -8,6 +8,8 @@
 //! also its peak resident memory as Linux counts it (VmHWM), which holds no cached pages of files that it reads. FOLDER
 //! needs room for four times ROWS x D x 4 bytes; what is made there is removed.
 
+mod numbers;
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -15,7 +17,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use index::{PartRef, Row, publish_part};
-use protocol::{Embedding, ImagePath, IndexPrefix, ModelIdentity, PartMeta, RunRecord, ScanSummary, encode_line};
+use protocol::{ImagePath, IndexPrefix, RunRecord, ScanSummary, encode_line};
+
+use crate::numbers::{numbers, part};
 
 const ROWS_IN_A_PART: usize = 1024;
 
@@ -118,11 +122,11 @@ fn record(prefix: &IndexPrefix, run_id: &str, scanned: u64, new: u64) -> Result<
 }
 
 fn row(i: usize, state: i64, dim: usize) -> Result<Row> {
-    let seed = (i as u64 * 2 + state as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let seed = i as u64 * 2 + state as u64;
     Ok(Row {
         // As long as the paths of photos are.
         path: ImagePath::new(format!("{:05}-holidays-by-the-sea/IMG_{i:09}", i / 1000))?,
-        embedding: numbers(dim, seed | 1),
+        embedding: numbers(dim, seed),
         size_bytes: 3_000_000 + i as u64,
         mtime_ns: state,
         content_hash: protocol::hash_hex(&seed.to_le_bytes()),

@@ -5,12 +5,16 @@
 //! The index is made of numbers in FOLDER, a new one if none is named, and is kept there for the next time.
 //! OMP_NUM_THREADS and RAYON_NUM_THREADS set the threads.
 
+mod numbers;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use faiss::Index as _;
 use index::{Index, MergeRequest, PartRef, Row, Sources, merge, publish_part};
-use protocol::{Embedding, ImagePath, IndexPrefix, ModelIdentity, PartMeta};
+use protocol::{ImagePath, IndexPrefix};
+
+use crate::numbers::{numbers, part};
 
 const ROWS_IN_A_PART: usize = 50_000;
 const QUESTIONS: usize = 20;
@@ -35,13 +39,13 @@ fn ours(prefix: &IndexPrefix, folder: &Path, dim: usize) -> Result<()> {
     let begun = Instant::now();
     let index = Index::open(prefix, &folder.join("cache"))?;
     println!("opened, its checksum compared: {:.0} ms", ms(begun));
-    let query = numbers(dim, 1);
+    let query = numbers(dim, u64::MAX);
     report("imagefleet", || Ok(index.search(&query, 10)?[0].0))
 }
 
 fn theirs(prefix: &IndexPrefix, dim: usize) -> Result<()> {
     let mut index = faiss::read_index(prefix.faiss().to_string_lossy())?;
-    let query = numbers(dim, 1);
+    let query = numbers(dim, u64::MAX);
     report("faiss", || Ok(index.search(query.values(), 10)?.distances[0]))
 }
 
@@ -75,7 +79,7 @@ fn make(prefix: &IndexPrefix, rows: usize, dim: usize) -> Result<()> {
 fn row(i: usize, dim: usize) -> Result<Row> {
     Ok(Row {
         path: ImagePath::new(format!("{i:09}.jpg"))?,
-        embedding: numbers(dim, state(i as u64)),
+        embedding: numbers(dim, i as u64),
         size_bytes: 1,
         mtime_ns: 1,
         content_hash: String::new(),

@@ -32,6 +32,9 @@ pub struct OpenIndex {
     /// Where the server's host has the index's model, if its name does not lead there: a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// Where the server's host sees the root, if it is not at its canonical path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_here: Option<String>,
 }
 
 /// A loaded index.
@@ -51,13 +54,121 @@ pub struct OpenedIndex {
     pub root: String,
 }
 
-/// A question.
+/// A question. Its vector is the sum of its terms' vectors, each of length one and multiplied by its weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchRequest {
-    /// Words.
-    pub text: String,
+    /// Words: short for one term of weight 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// What is looked for, and, with negative weights, what is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub terms: Vec<Term>,
     /// How many matches.
     pub top_k: usize,
+    /// Which pictures may match at all. As many matches are found as if there were no others.
+    #[serde(default)]
+    pub filters: Filters,
+    /// Matches must score higher than this share of the collection, in percent: see [`Match::percentile`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_percentile: Option<f64>,
+    /// Compare with every vector, without a first pass that may miss a match.
+    #[serde(default)]
+    pub exact: bool,
+    /// Of pictures that are nearly the same show the best one alone.
+    #[serde(default = "yes")]
+    pub collapse: bool,
+    /// Average short words over several phrases around them, as `a photo of WORDS`.
+    #[serde(default = "yes")]
+    pub templates: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl SearchRequest {
+    /// Asks for `top_k` matches of `terms`, and has the defaults for the rest.
+    pub fn new(terms: Vec<Term>, top_k: usize) -> Self {
+        Self {
+            text: None,
+            terms,
+            top_k,
+            filters: Filters::default(),
+            min_percentile: None,
+            exact: false,
+            collapse: true,
+            templates: true,
+        }
+    }
+}
+
+/// One summand of a question.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Term {
+    /// Negative takes away.
+    #[serde(default = "one")]
+    pub weight: f32,
+    /// What it stands for.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+/// What a term's vector is of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// Words.
+    Text(String),
+    /// A picture's file, in base64 (RFC 4648, with padding).
+    Picture(String),
+    /// A picture of the index, by its canonical path.
+    Path(String),
+}
+
+/// Which pictures may match. All that are given must hold; of a list, one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Filters {
+    /// In one of these folders or below: canonical paths, or paths below the root.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub under: Vec<String>,
+    /// The path below the root fits one of these patterns, in which `*` and `**` are as in `--exclude`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub glob: Vec<String>,
+    /// Taken (else modified) at this time or later: seconds since 1970, cameras' clocks taken for UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_s: Option<i64>,
+    /// Taken (else modified) before this time: seconds since 1970, cameras' clocks taken for UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before_s: Option<i64>,
+    /// At least so many pixels wide, upright.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_width: Option<u32>,
+    /// At least so many pixels high, upright.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_height: Option<u32>,
+    /// At least so many bytes long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_bytes: Option<u64>,
+    /// Of this shape, upright.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orientation: Option<Orientation>,
+}
+
+/// The shape of an upright picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Orientation {
+    /// Wider than high.
+    Landscape,
+    /// Higher than wide.
+    Portrait,
+    /// As wide as high.
+    Square,
 }
 
 /// An answer.
@@ -76,15 +187,42 @@ pub struct SearchResponse {
     pub warning: Option<String>,
 }
 
-/// One found picture. `query --json` prints these, one a line.
+/// One found picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Match {
     /// From 1.
     pub rank: usize,
     /// Cosine similarity.
     pub score: f32,
+    /// Which share of the collection scores lower, in percent. It is told from a sample of the collection, the same for
+    /// every question, so that it means the same for every question.
+    pub percentile: f64,
     /// Canonical path.
     pub path: String,
+    /// The file.
+    #[serde(flatten)]
+    pub file: FileFacts,
+    /// Pictures that are nearly the same and are not shown for it.
+    #[serde(default)]
+    pub alike: usize,
+}
+
+/// What an index knows of a picture's file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileFacts {
+    /// Its length.
+    pub size_bytes: u64,
+    /// When it was modified, nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// When it was taken, as its EXIF tells: seconds since 1970, the camera's clock taken for UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_s: Option<i64>,
+    /// Pixels across, upright. Zero if unknown.
+    #[serde(default)]
+    pub width: u32,
+    /// Pixels down, upright. Zero if unknown.
+    #[serde(default)]
+    pub height: u32,
 }
 
 /// Asks for copies of pictures into a folder, made on the server's host.

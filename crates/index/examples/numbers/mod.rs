@@ -24,8 +24,9 @@ pub fn part(name: &str, dim: usize) -> PartMeta {
     }
 }
 
-/// A vector that looks random (the generator is xorshift64), from a state that is not 0.
-pub fn numbers(dim: usize, mut state: u64) -> Embedding {
+/// A vector that looks random (the generator is xorshift64), another one for each seed.
+pub fn numbers(dim: usize, seed: u64) -> Embedding {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state << 13;
         state ^= state >> 7;
