@@ -43,9 +43,9 @@ pub struct Args {
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
 
-    /// Pictures to encode at once, for hosts whose line does not say.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub batch_size: u32,
+    /// Pictures to encode at once, for hosts whose line does not say. Default: what is quickest there.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub batch_size: Option<u32>,
 
     /// What computes the model: auto, cpu, openvino, cuda, coreml.
     #[arg(long, value_name = "PROVIDER", default_value = "auto")]

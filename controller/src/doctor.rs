@@ -106,7 +106,7 @@ fn check(args: &Args, spec: &HostSpec, model: Option<&str>) -> Arguments {
     Arguments::default().word("--measure").set_some("model", model.map(|model| spec.path_there(model))).encoding(
         args,
         spec,
-        spec.batch_size.unwrap_or(args.batch_size as usize),
+        spec.batch_size.or(args.batch_size.map(|n| n as usize)),
     )
 }
 

@@ -70,14 +70,13 @@ pub async fn encode(
     let begun = Instant::now();
     let mut run = Run::new(job, sites, found, lists);
     if found.chunks.is_empty() {
-        return Ok(run.report(begun, false));
+        return Ok(run.report(begun));
     }
     let mut roster = Roster::new(Hosts::file(job.args.hosts.as_deref()));
     let (sender, mut incoming) = mpsc::channel::<Told>(4096);
     run.start_all(&sender);
     let mut trying: JoinSet<Tried> = JoinSet::new();
     let mut ping = tokio::time::interval(PING);
-    let mut stopping: Option<Instant> = None;
     let mut clock = tokio::time::interval(Duration::from_millis(250));
     while run.goes_on(trying.len()) {
         tokio::select! {
@@ -95,15 +94,14 @@ pub async fn encode(
                 run.show();
                 run.end_the_silent();
                 run.due().into_iter().for_each(|(i, spec)| try_again(job, &mut trying, i, spec));
-                if stopping.is_some_and(|since| since.elapsed() > STOP_LIMIT) {
+                if run.stopping().is_some_and(|since| since.elapsed() > STOP_LIMIT) {
                     run.kill_all();
                 }
             }
             () = interrupt.next() => {
-                if stopping.is_some() {
+                if run.stopping().is_some() {
                     run.kill_all();
                 } else {
-                    stopping = Some(Instant::now());
                     trying.abort_all();
                     run.view.note("Stopping the workers... (Ctrl-C again to end them at once)");
                     run.stop();
@@ -118,7 +116,7 @@ pub async fn encode(
             *site = Ok(came_back);
         }
     }
-    Ok(run.report(begun, stopping.is_some()))
+    Ok(run.report(begun))
 }
 
 /// Connects to a machine once more, beside everything else.

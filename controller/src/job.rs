@@ -179,9 +179,10 @@ impl Arguments {
         }
     }
 
-    /// How a worker on `host` encodes; `batch_size` is what its line says, or less by now.
-    pub fn encoding(self, args: &Args, host: &HostSpec, batch_size: usize) -> Self {
-        self.set("batch-size", batch_size.to_string())
+    /// How a worker on `host` encodes; `batch_size` is what its line says, or less by now; none is for itself to
+    /// choose.
+    pub fn encoding(self, args: &Args, host: &HostSpec, batch_size: Option<usize>) -> Self {
+        self.set_some("batch-size", batch_size.map(|n| n.to_string()))
             .set("provider", &args.provider)
             .set("precision", &args.precision)
             .set_some("max-deviation", args.max_deviation.map(|d| d.to_string()))

@@ -134,9 +134,9 @@ pub struct Encoding {
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
 
-    /// Pictures to encode at once. Fewer if they do not fit into memory.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub batch_size: u32,
+    /// Pictures to encode at once; fewer if they do not fit into memory. Default: what is quickest, 64 in bf16, else 8.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub batch_size: Option<u32>,
 
     /// What computes the model: auto, cpu (ONNX Runtime's own kernels), openvino; cuda and coreml, not yet tried by
     /// the authors.
@@ -178,7 +178,7 @@ impl Encoding {
             threads,
             provider: self.provider,
             precision: self.precision,
-            batch: self.batch_size as usize,
+            batch: self.batch_size.map_or(0, |n| n as usize),
             memory: memory::limit(self.ram_gb).map(|bytes| encode::budget(bytes, model, threads)),
             max_deviation: self.max_deviation,
         }

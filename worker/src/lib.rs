@@ -168,7 +168,12 @@ fn run_encode(args: Encode, work_dir: &Path, report: &Arc<Report>) -> Result<Exi
         report.event(&Event::Warning { message: message.clone() });
     }
     let load_seconds = begun.elapsed().as_secs_f64();
-    report.event(&Event::Ready { model: identity.clone(), threads: encoder.threads(), load_seconds });
+    report.event(&Event::Ready {
+        model: identity.clone(),
+        threads: encoder.threads(),
+        batch_size: encoder.batch(),
+        load_seconds,
+    });
     report.begin();
     let begun = Instant::now();
     let manifest = match &plan {

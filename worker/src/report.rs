@@ -104,8 +104,8 @@ fn progress_words(done: u64, total: u64, seconds: f64) -> String {
 /// An event as a person reads it; `None` for what would only be noise.
 fn words(event: &Event) -> Option<String> {
     Some(match event {
-        Event::Ready { model, threads, load_seconds } => format!(
-            "Model {} ready in {load_seconds:.1} s: {} {}, {threads} threads, deviation {:.4}",
+        Event::Ready { model, threads, batch_size, load_seconds } => format!(
+            "Model {} ready in {load_seconds:.1} s: {} {}, {threads} threads, batches of {batch_size}, deviation {:.4}",
             model.model_name,
             model.provider,
             model.precision,

@@ -31,7 +31,7 @@ pub struct Run<'a> {
     /// Since when all is done, and workers only write what they have.
     finishing: Option<Instant>,
     /// The person wants an end.
-    stopping: bool,
+    stopping: Option<Instant>,
     /// Since when no host works.
     deserted: Option<Instant>,
     starts: usize,
@@ -59,7 +59,7 @@ impl<'a> Run<'a> {
             failed: 0,
             failures: Vec::new(),
             finishing: None,
-            stopping: false,
+            stopping: None,
             deserted: None,
             starts: 0,
             noise: HashSet::new(),
@@ -102,7 +102,7 @@ impl<'a> Run<'a> {
 
     /// Hosts that are to be connected to now.
     pub fn due(&mut self) -> Vec<(usize, HostSpec)> {
-        if self.stopping || self.grants.left() == 0 {
+        if self.stopping.is_some() || self.grants.left() == 0 {
             return Vec::new();
         }
         let now = Instant::now();
@@ -147,7 +147,7 @@ impl<'a> Run<'a> {
         if self.workers.iter().any(|w| w.channel.is_some()) {
             return true;
         }
-        if self.stopping || self.grants.left() == 0 {
+        if self.stopping.is_some() || self.grants.left() == 0 {
             return false;
         }
         if trying == 0 && !self.workers.iter().any(|w| w.again.is_waiting()) {
@@ -218,7 +218,7 @@ impl<'a> Run<'a> {
     /// A worker is gone. That is a loss, unless all was done.
     fn ended(&mut self, i: usize, error: String, how: Option<&Ended>) {
         let worker = &mut self.workers[i];
-        if worker.over || self.stopping {
+        if worker.over || self.stopping.is_some() {
             return;
         }
         if self.grants.left() == 0 {
@@ -234,9 +234,9 @@ impl<'a> Run<'a> {
         // does not understand us.
         let hopeless = (worker.error.is_some() && !worker.ready)
             || status.and_then(|s| s.code()) == Some(i32::from(Exit::Usage.code()));
-        if signal == Some(9) && worker.batch_size > 1 {
-            worker.batch_size /= 2;
-            let (name, size) = (&worker.spec.name, worker.batch_size);
+        if let Some(size) = worker.batch_size.filter(|&n| n > 1 && signal == Some(9)) {
+            let (name, size) = (&worker.spec.name, size / 2);
+            worker.batch_size = Some(size);
             self.view.note(&format!("Batches on {name} are of {size} pictures from now on"));
         }
         if signal.is_some() {
@@ -256,7 +256,8 @@ impl<'a> Run<'a> {
             Event::Hello { pid, .. } => {
                 self.view.note(&format!("Worker {i} started on {} (PID {pid})", worker.spec.name));
             }
-            Event::Ready { model, threads, load_seconds } => {
+            Event::Ready { model, threads, batch_size, load_seconds } => {
+                worker.batch_size.get_or_insert(batch_size);
                 self.view.note(&format!(
                     "Worker {i} on {}: {}, {} {}, {threads} threads, loaded in {load_seconds:.1} s",
                     worker.spec.name, model.model_name, model.provider, model.precision
@@ -356,8 +357,13 @@ impl<'a> Run<'a> {
 
     /// Tells every worker to end now. Nothing that ends from here on is a loss.
     pub fn stop(&mut self) {
-        self.stopping = true;
+        self.stopping = Some(Instant::now());
         self.tell_all(&Command::Stop);
+    }
+
+    /// Since when the workers have been told to end, if they have.
+    pub fn stopping(&self) -> Option<Instant> {
+        self.stopping
     }
 
     /// Ends every worker at once.
@@ -389,7 +395,7 @@ impl<'a> Run<'a> {
     }
 
     /// What it all comes to.
-    pub fn report(self, begun: Instant, interrupted: bool) -> Encoded {
+    pub fn report(self, begun: Instant) -> Encoded {
         let took_part = |w: &&Worker| !w.list.is_empty() || w.embedded > 0 || w.error.is_some();
         Encoded {
             hosts: self.workers.iter().filter(took_part).map(Worker::report).collect(),
@@ -398,7 +404,7 @@ impl<'a> Run<'a> {
             failed: self.failed,
             failures: self.failures,
             seconds: begun.elapsed().as_secs_f64(),
-            interrupted,
+            interrupted: self.stopping.is_some(),
         }
     }
 }

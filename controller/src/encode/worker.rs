@@ -26,7 +26,8 @@ pub struct Worker {
     pub start: Option<usize>,
     /// Its list, for a person to run again.
     pub list: Vec<Chunk>,
-    pub batch_size: usize,
+    /// As asked for; as the worker chose once it is ready.
+    pub batch_size: Option<usize>,
     pub again: Again,
     /// How often it was started.
     pub starts: u32,
@@ -59,7 +60,7 @@ impl Worker {
         let now = Instant::now();
         let (site, error) = site.map_or_else(|e| (None, Some(e)), |site| (Some(site), None));
         Self {
-            batch_size: spec.batch_size.unwrap_or(job.args.batch_size as usize),
+            batch_size: spec.batch_size.or(job.args.batch_size.map(|n| n as usize)),
             again: Again::new(job.args.limits.starts),
             spec,
             site,
@@ -141,7 +142,8 @@ impl Worker {
         use std::os::unix::process::ExitStatusExt;
         let (Ended::Exited(status), Some(site)) = (ended, &self.site) else { return ended.to_string() };
         let advice = if status.signal() == Some(9) {
-            format!(" (killed, probably out of memory: lower batch_size={} in hosts)", self.batch_size)
+            let batch_size = self.batch_size.map_or("N".to_owned(), |n| n.to_string());
+            format!(" (killed, probably out of memory: lower batch_size={batch_size} in hosts)")
         } else if status.code() == Some(i32::from(Exit::Usage.code())) {
             // We say nothing to a worker that one of our own version does not understand.
             " (its programs are of another build than this one: run setup_workers.sh)".to_owned()

@@ -82,15 +82,17 @@ pub enum ModelError {
     },
     /// The self-check failed: an encoder gives other vectors than the model must.
     #[error(
-        "{file}: the self-check failed. On {choice} the golden pictures' vectors are {deviation:.3} of the distance between \
-         pictures away from what they must be; at most {bound} is allowed{advice}"
+        "{file}: the self-check failed. On {choice} the golden {what}' vectors are {deviation:.3} of the distance between \
+         {what} away from what they must be; at most {bound} is allowed{advice}"
     )]
     Deviates {
         /// The graph.
         file: String,
+        /// `pictures` or `texts`.
+        what: &'static str,
         /// Provider and precision.
         choice: String,
-        /// How far it is off, as a share of the median distance between pictures.
+        /// How far it is off, as a share of the median distance between them.
         deviation: f64,
         /// How far it may be off.
         bound: f64,

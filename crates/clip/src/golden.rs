@@ -1,5 +1,5 @@
-//! Golden pictures: a few pictures in the program, and the vectors that a model must give for them. They guard what
-//! vectors mean, which no checksum does: a wrong kernel, a wrong precision, wrong preprocessing, changed weights.
+//! Golden pictures and texts: a few of each in the program, and the vectors that a model must give for them. They guard
+//! what vectors mean, which no checksum does: a wrong kernel, a wrong precision, wrong preprocessing, changed weights.
 //!
 //! The demo model's vectors are in the program, made by Pillow, transformers and onnxruntime. Another model's are made
 //! by the reference (ONNX Runtime's own kernels in fp32) when the model is installed or first used here, and stand
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use protocol::{Embedding, hash_hex};
 use serde::{Deserialize, Serialize};
 
-use crate::encoder::{Choice, EncoderOptions, ImageEncoder};
+use crate::encoder::{Choice, EncoderOptions, ImageEncoder, TextEncoder};
 use crate::runtime::user_cache;
 use crate::{DecodeLimits, DecodeMode, Model, ModelError, decode};
 
@@ -33,22 +33,32 @@ pub fn golden_pictures() -> impl Iterator<Item = &'static [u8]> + Clone {
     PICTURES.into_iter().map(|(_, bytes)| bytes)
 }
 
+/// The texts, of several scripts.
+const TEXTS: [&str; 3] = ["a yellow car", "café 日本 🚗", "blue fish"];
+
 /// What the reference in Python makes of them with the demo model; see tests/golden/make.py.
 const DEMO: &[u8] = include_bytes!("../tests/golden/golden.json");
 
 /// The file beside a model.
 const FILE: &str = "imagefleet.golden.json";
 
-/// Two golden pictures nearer to each other than this are the same to the model: it is broken.
+/// Two golden pictures, or texts, nearer to each other than this are the same to the model: it is broken.
 const LEAST_SPREAD: f64 = 1e-3;
 
 /// The vectors that a model must give, and where they are kept.
 #[derive(Debug)]
 pub struct Golden {
+    pictures: Vectors,
+    texts: Vectors,
+    file: PathBuf,
+}
+
+/// Vectors of one kind.
+#[derive(Debug)]
+struct Vectors {
     vectors: Vec<Embedding>,
     /// The median distance between two of them, the unit of deviations.
     spread: f64,
-    file: PathBuf,
 }
 
 /// The file's content. What make.py writes has these fields too.
@@ -58,6 +68,7 @@ struct Content {
     #[serde(default)]
     fingerprint: String,
     pictures: BTreeMap<String, Picture>,
+    texts: Vec<(String, Vec<f32>)>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -93,33 +104,22 @@ impl Golden {
             ModelError::unusable(file.display().to_string(), format!("{what}; remove it, and it is made anew"))
         };
         let content: Content = serde_json::from_slice(bytes).map_err(|e| unusable(format!("is damaged: {e}")))?;
-        let vector = |(name, _): &(&str, &[u8])| {
-            let picture = content.pictures.get(*name).ok_or_else(|| unusable(format!("lacks the picture {name}")))?;
-            Embedding::normalise(picture.vector.clone()).map_err(|e| unusable(e.to_string()))
-        };
-        let vectors = PICTURES.iter().map(vector).collect::<Result<Vec<_>, _>>()?;
-        let dim = vectors[0].dim();
-        if vectors.iter().any(|v| v.dim() != dim) {
-            return Err(unusable("holds vectors of different lengths".into()));
-        }
-        let spread = spread(&vectors);
-        if spread < LEAST_SPREAD {
-            return Err(unusable(format!(
-                "holds nearly the same vector for different pictures (distance {spread:.1e})"
-            )));
-        }
-        Ok(Self { vectors, spread, file: file.into() })
+        let pictures = PICTURES.iter().map(|(name, _)| content.pictures.get(*name).map(|p| &p.vector).ok_or(*name));
+        let found = |text| content.texts.iter().find(|(t, _)| t == text).map(|(_, vector)| vector);
+        let texts = TEXTS.iter().map(|&text| found(text).ok_or(text));
+        let pictures = Vectors::new(pictures).map_err(unusable)?;
+        Ok(Self { pictures, texts: Vectors::new(texts).map_err(unusable)?, file: file.into() })
     }
 
     /// How far the encoder is from them: of the golden picture that is furthest off, the distance as a share of the
     /// median distance between two of them (0: the same; 1: as far as another picture). Infinite if it gives no vector.
     pub fn deviation(&self, model: &Model, encoder: &mut ImageEncoder) -> Result<f64, ModelError> {
-        let vectors = embed(model, encoder)?;
-        let off = vectors.iter().zip(&self.vectors).map(|(got, wanted)| match got {
-            Some(got) if got.dim() == wanted.dim() => distance(got, wanted) / self.spread,
-            _ => f64::INFINITY,
-        });
-        Ok(off.fold(0.0, f64::max))
+        Ok(self.pictures.deviation(embed(model, encoder)?.iter().map(Option::as_ref)))
+    }
+
+    /// The same for texts.
+    pub fn text_deviation(&self, encoder: &mut TextEncoder) -> Result<f64, ModelError> {
+        Ok(self.texts.deviation(encoder.encode(&TEXTS)?.iter().map(Some)))
     }
 
     /// What to do if nothing here gives them.
@@ -132,7 +132,34 @@ impl Golden {
     }
 }
 
-/// What the reference makes of the pictures.
+impl Vectors {
+    /// Of what is found, in order; else the name of what is not there, or what is wrong with it.
+    fn new<'a>(found: impl Iterator<Item = Result<&'a Vec<f32>, &'a str>>) -> Result<Self, String> {
+        let vector = |found: Result<&Vec<f32>, &str>| {
+            let values = found.map_err(|name| format!("lacks {name:?}"))?;
+            Embedding::normalise(values.clone()).map_err(|e| e.to_string())
+        };
+        let vectors = found.map(vector).collect::<Result<Vec<_>, _>>()?;
+        if vectors.iter().any(|v| v.dim() != vectors[0].dim()) {
+            return Err("holds vectors of different lengths".into());
+        }
+        let spread = spread(&vectors);
+        if spread < LEAST_SPREAD {
+            return Err(format!("holds nearly the same vector for all (distance {spread:.1e})"));
+        }
+        Ok(Self { vectors, spread })
+    }
+
+    fn deviation<'a>(&self, got: impl Iterator<Item = Option<&'a Embedding>>) -> f64 {
+        let off = got.zip(&self.vectors).map(|(got, wanted)| match got {
+            Some(got) if got.dim() == wanted.dim() => distance(got, wanted) / self.spread,
+            _ => f64::INFINITY,
+        });
+        off.fold(0.0, f64::max)
+    }
+}
+
+/// What the reference makes of the pictures and the texts.
 fn make(model: &Model) -> Result<Content, ModelError> {
     let mut encoder = ImageEncoder::open(model, Choice::REFERENCE, &EncoderOptions::default())?;
     let vectors = embed(model, &mut encoder)?;
@@ -141,7 +168,9 @@ fn make(model: &Model) -> Result<Content, ModelError> {
         None => Err(ModelError::unusable(encoder.file(), "gives no vector for a picture that every model can see")),
     };
     let pictures = PICTURES.iter().zip(vectors).map(picture).collect::<Result<_, _>>()?;
-    Ok(Content { fingerprint: model.fingerprint().into(), pictures })
+    let vectors = TextEncoder::open(model, 0)?.encode(&TEXTS)?.into_iter().map(Embedding::into_values);
+    let texts = TEXTS.into_iter().map(str::to_owned).zip(vectors).collect();
+    Ok(Content { fingerprint: model.fingerprint().into(), pictures, texts })
 }
 
 /// The pictures' vectors; none where the model gives none.

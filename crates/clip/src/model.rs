@@ -126,9 +126,9 @@ impl Model {
     /// Opens its encoder for texts, in fp32 on the processor, with so many threads; 0 for all that the process may use.
     ///
     /// # Errors
-    /// If ONNX Runtime is absent, or the graph is no CLIP text encoder.
+    /// If ONNX Runtime is absent, the graph is no CLIP text encoder, or its vectors are beyond the bound.
     pub fn text_encoder(&self, threads: usize) -> Result<TextEncoder, ModelError> {
-        TextEncoder::open(self, threads)
+        checked::open_text(self, threads)
     }
 
     fn from_files(name: String, files: Files) -> Result<Self, ModelError> {

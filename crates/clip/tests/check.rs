@@ -61,6 +61,23 @@ fn weights_that_became_zero_are_noticed() {
 }
 
 #[test]
+fn weights_of_the_text_encoder_that_became_zero_are_noticed() {
+    const TEXT: &str = "onnx/text_model.onnx";
+    let whole = fs::read(demo().join(TEXT)).unwrap();
+    let folder = installed();
+    open(&folder).unwrap().text_encoder(1).unwrap();
+    let matrices: Vec<_> = weights(&whole).into_iter().filter(|w| w.shape.len() > 1).collect();
+    assert!(matrices.len() >= 3, "{matrices:?}");
+    for weights in matrices {
+        let mut bytes = whole.clone();
+        bytes[weights.data.clone()].fill(0);
+        fs::write(folder.path().join(TEXT), bytes).unwrap();
+        let said = open(&folder).unwrap().text_encoder(1).unwrap_err().to_string();
+        assert!(said.contains("golden texts"), "{}: {said}", weights.name);
+    }
+}
+
+#[test]
 fn swapped_channels_are_noticed() {
     let whole = vision();
     let first = weights(&whole).into_iter().find(|w| w.shape.len() == 4 && w.shape[1] == 3).unwrap();

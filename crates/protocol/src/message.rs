@@ -58,6 +58,8 @@ pub enum Event {
         model: ModelIdentity,
         /// Threads that compute it.
         threads: usize,
+        /// Pictures that it encodes at once.
+        batch_size: usize,
         /// How long loading took.
         load_seconds: f64,
     },

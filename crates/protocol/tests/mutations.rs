@@ -98,7 +98,7 @@ fn events() -> Vec<Event> {
     let host = HostFacts { hostname: text(), cpus: 2, memory_bytes: 1 << 34 };
     vec![
         Event::Hello { version: text(), pid: 1, host },
-        Event::Ready { model, threads: 2, load_seconds: 0.5 },
+        Event::Ready { model, threads: 2, batch_size: 8, load_seconds: 0.5 },
         Event::Scanning { scanned: 5 },
         Event::Chunk { chunk: Chunk { id: 3, offset: 80, count: 32, bytes: 9 } },
         Event::Scanned { summary: ScanSummary { scanned: 9, new: 9, ..Default::default() }, model: text() },

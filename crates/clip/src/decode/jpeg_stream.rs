@@ -69,7 +69,7 @@ impl<'a> Stream<'a> {
             }
         }
         // A damaged byte among the pixels may look like a marker with a senseless length.
-        stream.ends |= scans > 0 && rest.windows(2).any(|pair| pair == [0xFF, EOI]);
+        stream.ends = stream.ends || scans > 0 && memchr::memmem::find(rest, &[0xFF, EOI]).is_some();
         stream
     }
 
@@ -112,7 +112,7 @@ fn keep(marker: u8, body: &[u8]) -> bool {
 fn next_marker(bytes: &[u8]) -> Option<(usize, u8)> {
     let mut from = 0;
     loop {
-        let at = from + bytes.get(from..)?.iter().position(|&b| b == 0xFF)?;
+        let at = from + memchr::memchr(0xFF, bytes.get(from..)?)?;
         match bytes.get(at + 1)? {
             0x00 => from = at + 2,
             0xFF => from = at + 1,

@@ -1,6 +1,6 @@
-//! An encoder for pictures that has passed the self-check; there is no other way to get one.
+//! Encoders that have passed the self-check; there is no other way to get one.
 //!
-//! The best provider that the options allow is opened and shown the golden pictures. One that is absent, needs too much
+//! For texts there is one choice, the reference. For pictures the best provider that the options allow is opened and shown the golden pictures. One that is absent, needs too much
 //! memory, fails or is too far off is passed over if there is another, and that is told; what was asked for by name is
 //! never replaced.
 
@@ -8,10 +8,13 @@ use super::choice::{Choice, Lack, Machine};
 use super::image::ImageEncoder;
 use super::memory::Footprint;
 use super::options::EncoderOptions;
+use super::text::TextEncoder;
 use crate::golden::Golden;
 use crate::{Model, ModelError};
 
-/// Opens the encoder for `options`.
+const PICTURES: &str = "pictures";
+
+/// Opens the encoder for pictures for `options`.
 pub fn open(model: &Model, options: &EncoderOptions) -> Result<ImageEncoder, ModelError> {
     let wanted = Choice::wanted(options)?;
     let machine = Machine::here()?;
@@ -58,9 +61,29 @@ pub fn open(model: &Model, options: &EncoderOptions) -> Result<ImageEncoder, Mod
             let passes = fitting.find_map(|other| attempt(model, other, options, &golden).ok());
             let advice = passes.map_or_else(|| golden.remedy(), |encoder| encoder.recommendation());
             let advice = format!(". {advice}");
-            ModelError::Deviates { file, choice, deviation, bound, advice }
+            ModelError::Deviates { file, what: PICTURES, choice, deviation, bound, advice }
         }
         other => other,
+    })
+}
+
+/// Opens the encoder for texts.
+pub fn open_text(model: &Model, threads: usize) -> Result<TextEncoder, ModelError> {
+    let golden = Golden::of(model)?;
+    let mut encoder = TextEncoder::open(model, threads)?;
+    let deviation = golden.text_deviation(&mut encoder)?;
+    let bound = EncoderOptions::default().max_deviation;
+    // Not a number is beyond every bound.
+    if deviation <= bound {
+        return Ok(encoder);
+    }
+    Err(ModelError::Deviates {
+        file: encoder.file().to_owned(),
+        what: "texts",
+        choice: Choice::REFERENCE.to_string(),
+        deviation,
+        bound,
+        advice: format!(". {}", golden.remedy()),
     })
 }
 
@@ -70,6 +93,8 @@ fn attempt(
     options: &EncoderOptions,
     golden: &Golden,
 ) -> Result<ImageEncoder, ModelError> {
+    let asked = if options.batch == 0 { choice.quickest_batch() } else { options.batch };
+    let options = &EncoderOptions { batch: asked, ..*options };
     let (batch, smaller) = Footprint::of(model, choice).batch(options);
     let mut encoder = ImageEncoder::open(model, choice, &EncoderOptions { batch, ..*options })?;
     let deviation = golden.deviation(model, &mut encoder)?;
@@ -81,6 +106,7 @@ fn attempt(
     }
     Err(ModelError::Deviates {
         file: encoder.file().to_owned(),
+        what: PICTURES,
         choice: choice.to_string(),
         deviation,
         bound: options.max_deviation,

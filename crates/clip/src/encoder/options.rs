@@ -14,8 +14,8 @@ pub struct EncoderOptions {
     pub provider: Provider,
     /// The precision of the computation.
     pub precision: Precision,
-    /// Pictures that mostly come at once. OpenVINO compiles the model for just this number, which takes a third less
-    /// memory and time than for any number; fewer are filled up. 0 for any number.
+    /// Pictures to encode at once; 0 for as many as are quickest. OpenVINO compiles the model for just this number, which
+    /// takes a third less memory and time than for any number; fewer are filled up.
     pub batch: usize,
     /// Memory that it may take; none for all it likes. `Auto` passes over what takes more, and the batch becomes as
     /// small as it must.

@@ -49,6 +49,11 @@ impl TextEncoder {
         Ok(this)
     }
 
+    /// The graph's name in errors.
+    pub(crate) fn file(&self) -> &str {
+        &self.encoder.file
+    }
+
     /// Which model, precision and provider its embeddings come from.
     pub fn identity(&self) -> &ModelIdentity {
         &self.identity

@@ -6,7 +6,7 @@ case " $* " in
 *" --worker-id=1 "*) head -c 50000000 /dev/zero >&2 ;;
 esac
 echo "{\"event\":\"hello\",\"version\":\"0\",\"pid\":$$,\"host\":{\"hostname\":\"h\",\"cpus\":1,\"memory_bytes\":1}}"
-echo '{"event":"ready","model":{"model_name":"none","fingerprint":"0","embedding_dim":1,"precision":"fp32","provider":"cpu"},"threads":1,"load_seconds":0}'
+echo '{"event":"ready","model":{"model_name":"none","fingerprint":"0","embedding_dim":1,"precision":"fp32","provider":"cpu"},"threads":1,"batch_size":8,"load_seconds":0}'
 while IFS= read -r line; do
     case $line in
     *'"job":"encode"'*)
