@@ -54,8 +54,10 @@ bench-full: setup ## make bench with fp32, ViT-L/14, memory over 50,000 pictures
 	mkdir -p target/bench-merge
 	target/debug/examples/merge_size 5000000 512 target/bench-merge
 
-bench-ask: setup ## milliseconds a question takes over SSH
+bench-ask: bench-setup ## milliseconds a question takes: among 1,000,000 vectors beside the Python way (6 GB of disk), and over SSH
 	cargo build --workspace --bins --examples
+	$(or $(IMAGEFLEET_BENCH_PYTHON),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/imagefleet/bench-python/bin/python) bench/ask.py \
+		$(or $(IMAGEFLEET_BENCH_DATA),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/imagefleet/bench)
 	target/debug/examples/bench_ask
 
 bench-slow: setup ## what a host costs that is four times slower than its weight says

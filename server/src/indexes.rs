@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
-use index::Index;
-use protocol::search::{FileFacts, Match, OpenIndex, OpenedIndex, SearchRequest};
+use index::{Duplicates, Found, Index, Wanted};
+use protocol::search::{DuplicatesRequest, FileFacts, Match, OpenIndex, OpenedIndex, SearchRequest};
 use protocol::{IndexMeta, IndexPrefix};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -20,6 +20,9 @@ use crate::refusal::Refusal;
 
 /// Between two looks for a newer generation.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the first askers have the disk and the processors for themselves.
+const CHECK_AFTER: Duration = Duration::from_secs(3);
 
 /// All indexes that were asked for.
 pub struct Indexes {
@@ -54,7 +57,7 @@ type Standing = (Arc<Loaded>, Option<String>);
 
 /// One generation of an index and the encoder for its questions.
 pub struct Loaded {
-    index: Index,
+    index: Arc<Index>,
     encoder: Arc<SharedEncoder>,
     turns: Arc<Semaphore>,
 }
@@ -182,7 +185,7 @@ impl Indexes {
             // A generation of another model came between the two looks.
             encoder = self.encoders.of(index.meta(), model).await?;
         }
-        Ok(Loaded { index, encoder, turns: self.turns.clone() })
+        Ok(Loaded { index: Arc::new(index), encoder, turns: self.turns.clone() })
     }
 
     fn switch(&self, slot: &Slot, loaded: Loaded) -> Standing {
@@ -194,7 +197,20 @@ impl Indexes {
             meta.num_images,
             meta.model.model_name
         ));
+        self.check_later(slot, loaded.index.clone());
         slot.stand(Arc::new(loaded), None)
+    }
+
+    /// Opening believed an earlier one that the vectors are whole; once the first askers have their answers, every byte is
+    /// looked at again. An index that fails that answers no more, and the next question opens it anew.
+    fn check_later(&self, slot: &Slot, index: Arc<Index>) {
+        let (log, prefix) = (self.log.clone(), slot.prefix.dir().to_owned());
+        tokio::spawn(async move {
+            tokio::time::sleep(CHECK_AFTER).await;
+            if let Ok(Err(error)) = spawn_blocking(move || index.check()).await {
+                log.line(&format!("{prefix:?}: {error}"));
+            }
+        });
     }
 
     /// Names an index after its prefix, in letters that need no escape in an address.
@@ -254,28 +270,41 @@ impl Loaded {
         self.index.meta()
     }
 
+    /// What its askers should know.
+    pub fn warning(&self) -> Option<String> {
+        self.index.warning().map(str::to_owned)
+    }
+
     /// The matches of a question.
     pub async fn answer(self: Arc<Self>, request: SearchRequest) -> Result<Vec<Match>, Refusal> {
         let turn = self.turns.clone().acquire_owned().await.map_err(|e| Refusal::failed(&e))?;
         let searching = spawn_blocking(move || {
             let _turn = turn;
             let question = question::embed(&request, &self.encoder)?;
-            let top_k = request.top_k.min(usize::try_from(self.meta().num_images).unwrap_or(usize::MAX));
-            if top_k == 0 {
-                return Ok(Vec::new());
-            }
-            let found = self.index.search(&question, top_k).map_err(|e| Refusal::failed(&e))?;
-            let to_match = |((score, path), rank)| Match {
+            let SearchRequest { top_k, exact, collapse, min_percentile, .. } = request;
+            let wanted = Wanted { k: top_k, exact, collapse, min_percentile, keep: None };
+            let found = self.index.find(&question, &wanted).map_err(|e| Refusal::failed(&e))?;
+            let to_match = |(found, rank): (Found, usize)| Match {
                 rank,
-                score,
-                percentile: 0.0,
-                path,
+                score: found.score,
+                percentile: found.percentile,
+                path: found.path,
                 file: FileFacts::default(),
-                alike: 0,
+                alike: found.alike,
             };
             Ok(found.into_iter().zip(1..).map(to_match).collect())
         });
         searching.await.map_err(|e| Refusal::failed(&e))?
+    }
+
+    /// Groups of nearly the same pictures. Takes seconds for a million, and a turn as a search does.
+    pub async fn duplicates(self: Arc<Self>, request: DuplicatesRequest) -> Result<Duplicates, Refusal> {
+        let turn = self.turns.clone().acquire_owned().await.map_err(|e| Refusal::failed(&e))?;
+        let grouping = spawn_blocking(move || {
+            let _turn = turn;
+            self.index.duplicates(request.max_groups, request.max_pictures).map_err(|e| Refusal::failed(&e))
+        });
+        grouping.await.map_err(|e| Refusal::failed(&e))?
     }
 }
 

@@ -9,8 +9,11 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use index::Duplicates;
+use protocol::IndexMeta;
 use protocol::search::{
-    CopyRequest, CopyResponse, MAX_TOP_K, OpenIndex, OpenedIndex, SearchRequest, SearchResponse, Status,
+    CopyRequest, CopyResponse, Duplicate, DuplicateGroup, DuplicatesRequest, DuplicatesResponse, MAX_TOP_K, OpenIndex,
+    OpenedIndex, SearchRequest, SearchResponse, Status,
 };
 use tokio::sync::Notify;
 
@@ -43,6 +46,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/indexes", post(open))
         .route("/v1/indexes/{name}/search", post(search))
+        .route("/v1/indexes/{name}/duplicates", post(duplicates))
         .route("/v1/indexes/{name}/copy", post(copy_matches).layer(DefaultBodyLimit::max(COPY_BYTES)))
         .route("/v1/stop", post(stop))
         .fallback(async || Refusal::absent("no such route; /v1/status is one"))
@@ -78,13 +82,48 @@ async fn search(State(app): State<App>, Path(name): Path<String>, body: Body<Sea
     if !(1..=MAX_TOP_K).contains(&request.top_k) {
         return Err(Refusal::bad(format!("top_k is {}; it must be from 1 to {MAX_TOP_K}", request.top_k)));
     }
+    if let Some(least) = request.min_percentile.filter(|least| !(0.0..=100.0).contains(least)) {
+        return Err(Refusal::bad(format!("min_percentile is {least}; it must be from 0 to 100")));
+    }
     let (loaded, warning) = app.indexes.current(&name).await?;
+    let warning = warning.or_else(|| loaded.warning());
     let meta = loaded.meta().clone();
     let matches = loaded.answer(request).await?;
     Ok(Json(SearchResponse {
         generation: meta.generation,
         num_images: meta.num_images,
         matches,
+        seconds: began.elapsed().as_secs_f64(),
+        warning,
+    }))
+}
+
+async fn duplicates(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    body: Body<DuplicatesRequest>,
+) -> Answer<DuplicatesResponse> {
+    let Json(request) = body?;
+    let began = Instant::now();
+    for (what, number) in [("max_groups", request.max_groups), ("max_pictures", request.max_pictures)] {
+        if !(1..=MAX_TOP_K).contains(&number) {
+            return Err(Refusal::bad(format!("{what} is {number}; it must be from 1 to {MAX_TOP_K}")));
+        }
+    }
+    let (loaded, warning) = app.indexes.current(&name).await?;
+    let warning = warning.or_else(|| loaded.warning());
+    let IndexMeta { generation, num_images, .. } = *loaded.meta();
+    let Duplicates { num_groups, num_pictures, groups } = loaded.duplicates(request).await?;
+    let groups = groups.into_iter().map(|group| DuplicateGroup {
+        count: group.count,
+        pictures: group.pictures.into_iter().map(|(path, score)| Duplicate { path, score }).collect(),
+    });
+    Ok(Json(DuplicatesResponse {
+        generation,
+        num_images,
+        num_groups,
+        num_pictures,
+        groups: groups.collect(),
         seconds: began.elapsed().as_secs_f64(),
         warning,
     }))

@@ -114,6 +114,14 @@ pub enum IndexError {
         /// What is there.
         other: PathBuf,
     },
+    /// More than can be done at once.
+    #[error("there are too many {what}: at most {most} can be; use an index of a part of the collection")]
+    TooMany {
+        /// Of what.
+        what: String,
+        /// How many there can be.
+        most: u64,
+    },
     /// Another merge finished while this one worked.
     #[error("another merge changed {} meanwhile; nothing was written; merge again", meta.display())]
     ChangedMeanwhile {
@@ -151,6 +159,7 @@ pub(crate) enum FileKind {
     Part,
     Partial,
     Generation,
+    Bits,
     Meta,
     Run,
     Written,
@@ -162,6 +171,7 @@ impl FileKind {
             Self::Part => "delete it and run the controller again, it embeds these pictures again",
             Self::Partial => "run its worker again",
             Self::Generation => "restore it from a backup, or build the index anew with --fresh",
+            Self::Bits => "merge again once there is something new: it is made anew",
             Self::Meta => "restore it from a backup, or build the index anew with --fresh",
             Self::Run => "run the controller again",
             Self::Written => "what was just written does not read back: check the disk; the old index is untouched",

@@ -4,13 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use protocol::layout::generation_name;
-use protocol::{IndexMeta, IndexPrefix, SegmentMeta};
+use protocol::{FirstPassMeta, IndexMeta, IndexPrefix, SegmentMeta};
 
 use crate::IndexError;
 use crate::atomic::{self, TEMP_MARK, Temp};
+use crate::bits::BitsWriter;
 use crate::error::FileKind;
 use crate::flat::{FlatFile, FlatWriter};
 use crate::meta_file::segments;
+use crate::recall::{Measure, Sample};
 use crate::row::StoredRow;
 use crate::row_reader::RowFile;
 use crate::row_writer::{GENERATION_GROUP, RowWriter, Written, hash_file};
@@ -23,6 +25,7 @@ pub(crate) struct GenerationWriter {
     // Dropped before the folder: a network file system cannot remove files that are open.
     rows: RowWriter,
     vectors: FlatWriter,
+    sample: Sample,
     folder: Temp,
 }
 
@@ -34,11 +37,12 @@ impl GenerationWriter {
         atomic::create_dir(folder.path())?;
         let rows = RowWriter::create(&folder.path().join("seg-0.parquet"), root, dim, GENERATION_GROUP, Vec::new())?;
         let vectors = FlatWriter::create(&folder.path().join("seg-0.faiss"), dim)?;
-        Ok(Self { generation, root: root.into(), dim, rows, vectors, folder })
+        Ok(Self { generation, root: root.into(), dim, rows, vectors, sample: Sample::new(dim), folder })
     }
 
     pub(crate) fn push(&mut self, row: &StoredRow) -> Result<(), IndexError> {
         self.rows.push(row)?;
+        self.sample.push(&row.vector);
         self.vectors.push(&row.vector)
     }
 
@@ -47,7 +51,10 @@ impl GenerationWriter {
         let written = self.rows.finish()?;
         self.vectors.finish()?;
         atomic::sync_dir(self.folder.path())?;
-        let faiss = read_back(self.folder.path(), &written, &self.root, self.dim)?;
+        let mut bits = FirstPassWriter::create(self.folder.path(), &self.sample, written.seal.rows)?;
+        let faiss = read_back(self.folder.path(), &written, &self.root, self.dim, &mut bits)?;
+        let first_pass = bits.map(FirstPassWriter::finish).transpose()?;
+        atomic::sync_dir(self.folder.path())?;
         let target = prefix.generation(self.generation);
         // What a merge left that was killed before its switch.
         if target.exists() {
@@ -61,6 +68,7 @@ impl GenerationWriter {
             parquet_checksum: written.checksum,
             faiss_bytes: faiss.0,
             faiss_checksum: faiss.1,
+            first_pass,
         };
         Ok((Published(Some(Temp::guard(target))), segment))
     }
@@ -89,9 +97,57 @@ impl Published {
     }
 }
 
-/// Reads both files again and compares them with what was written and with each other. Gives back length and
-/// checksum of the faiss file.
-fn read_back(dir: &Path, written: &Written, root: &str, dim: usize) -> Result<(u64, String), IndexError> {
+/// A segment of fewer rows has no first pass: comparing all takes a few milliseconds.
+const LEAST_ROWS: u64 = 20_000;
+/// Rows that are coded and compared with questions at a time: a megabyte of vectors.
+const BLOCK: usize = 512;
+
+/// Writes a segment's first pass while its vectors are read back.
+struct FirstPassWriter {
+    bits: BitsWriter,
+    measure: Measure,
+    block: Vec<u8>,
+    block_bytes: usize,
+}
+
+impl FirstPassWriter {
+    fn create(dir: &Path, sample: &Sample, rows: u64) -> Result<Option<Self>, IndexError> {
+        if rows < LEAST_ROWS {
+            return Ok(None);
+        }
+        let mean = sample.mean();
+        let block_bytes = BLOCK * 4 * mean.len();
+        let bits = BitsWriter::create(&dir.join("seg-0.bits"), mean, rows)?;
+        Ok(Some(Self { bits, measure: sample.measure(), block: Vec::with_capacity(block_bytes), block_bytes }))
+    }
+
+    fn push(&mut self, vector: &[u8]) -> Result<(), IndexError> {
+        self.block.extend_from_slice(vector);
+        if self.block.len() < self.block_bytes { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> Result<(), IndexError> {
+        self.measure.push(&self.block);
+        self.bits.push(&self.block)?;
+        self.block.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<FirstPassMeta, IndexError> {
+        self.flush()?;
+        self.measure.finish(&self.bits.finish()?)
+    }
+}
+
+/// Reads both files again and compares them with what was written and with each other; their vectors go to `bits`. Gives
+/// back length and checksum of the faiss file.
+fn read_back(
+    dir: &Path,
+    written: &Written,
+    root: &str,
+    dim: usize,
+    bits: &mut Option<FirstPassWriter>,
+) -> Result<(u64, String), IndexError> {
     let (parquet, faiss) = (dir.join("seg-0.parquet"), dir.join("seg-0.faiss"));
     let damaged = |path: &Path, what: &str| Err(FileKind::Written.damaged(path, what));
     if hash_file(&parquet)? != (written.bytes, written.checksum.clone()) {
@@ -112,6 +168,9 @@ fn read_back(dir: &Path, written: &Written, root: &str, dim: usize) -> Result<(u
         vectors.read_row(&mut bytes)?;
         if !row.vector.iter().map(|v| v.to_le_bytes()).eq(bytes.chunks_exact(4)) {
             return damaged(&faiss, &format!("its vector of {} is not that of the parquet file", row.path));
+        }
+        if let Some(bits) = bits {
+            bits.push(&bytes)?;
         }
     }
     Ok(vectors.checksum())

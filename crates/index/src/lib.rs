@@ -12,9 +12,14 @@
 #![warn(missing_docs)]
 
 pub mod atomic;
+mod bits;
 mod cleanup;
+mod code;
 mod current;
+mod duplicates;
 mod error;
+mod find;
+mod first_pass;
 mod flat;
 mod gather;
 mod generation;
@@ -32,6 +37,7 @@ mod part;
 mod partials;
 mod paths_file;
 mod proof;
+mod recall;
 mod row;
 mod row_reader;
 mod row_writer;
@@ -42,7 +48,9 @@ mod snapshot;
 mod standing;
 mod take_in;
 
+pub use duplicates::{DuplicateGroup, Duplicates};
 pub use error::IndexError;
+pub use find::{Found, Wanted};
 pub use gather::gather;
 pub use inputs::{PartRef, Sources};
 pub use ledger::would_fail_again;

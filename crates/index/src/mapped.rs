@@ -1,6 +1,7 @@
-//! The one module with `unsafe`: a flat index's vectors, mapped into memory.
+//! The one module with `unsafe`: files of a snapshot, mapped into memory.
 #![allow(unsafe_code)]
 
+use std::fs::File;
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -9,7 +10,15 @@ use crate::IndexError;
 use crate::error::FileKind;
 use crate::flat::{FlatFile, HEADER};
 
-/// The vectors of a flat index's file, which the system reads as they are used and may drop again.
+/// Maps a file that nobody shortens while it is mapped, which would end the process: one of this host's private snapshot.
+/// The system reads it as it is used and may drop it again.
+pub(crate) fn map(file: &File, path: &Path) -> Result<Mmap, IndexError> {
+    // SAFETY: the file is this host's private snapshot. It was complete before it got its name and is only ever
+    // removed, never written; a mapping outlives the removal.
+    unsafe { Mmap::map(file) }.map_err(IndexError::io("map", path))
+}
+
+/// The vectors of a flat index's file.
 #[derive(Debug)]
 pub(crate) struct MappedVectors {
     map: Mmap,
@@ -18,17 +27,24 @@ pub(crate) struct MappedVectors {
 }
 
 impl MappedVectors {
-    /// Maps a file that nobody shortens while it is mapped, which would end the process: a snapshot of this host.
+    /// Maps a file of a snapshot.
     pub(crate) fn open(path: &Path, kind: FileKind) -> Result<Self, IndexError> {
         let file = FlatFile::open(path, kind)?;
-        // SAFETY: the file is this host's private snapshot. It was complete before it got its name and is only ever
-        // removed, never written; a mapping outlives the removal.
-        let map = unsafe { Mmap::map(file.file()) }.map_err(IndexError::io("map", path))?;
-        Ok(Self { map, dim: file.dim, rows: file.rows })
+        Ok(Self { map: map(file.file(), path)?, dim: file.dim, rows: file.rows })
     }
 
     /// All vectors, row by row, D little-endian f32 each. They begin at byte 45 of the file, so no float is aligned.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.map[HEADER..]
+    }
+
+    /// The whole file.
+    pub(crate) fn file(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// One vector, D little-endian f32.
+    pub(crate) fn row(&self, row: u64) -> &[u8] {
+        &self.bytes()[row as usize * 4 * self.dim..][..4 * self.dim]
     }
 }

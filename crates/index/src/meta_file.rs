@@ -60,6 +60,8 @@ pub(crate) struct Segment {
     pub meta: SegmentMeta,
     pub parquet: PathBuf,
     pub faiss: PathBuf,
+    /// Of its first pass, if it has one.
+    pub bits: PathBuf,
 }
 
 /// The segments of a generation, in row order.
@@ -67,7 +69,12 @@ pub(crate) fn segments(prefix: &IndexPrefix, meta: &IndexMeta) -> Vec<Segment> {
     let file = |name: &str, extension: &str| prefix.dir().join(format!("{name}.{extension}"));
     let segments = meta.segments.iter();
     segments
-        .map(|s| Segment { meta: s.clone(), parquet: file(&s.name, "parquet"), faiss: file(&s.name, "faiss") })
+        .map(|s| Segment {
+            meta: s.clone(),
+            parquet: file(&s.name, "parquet"),
+            faiss: file(&s.name, "faiss"),
+            bits: file(&s.name, "bits"),
+        })
         .collect()
 }
 

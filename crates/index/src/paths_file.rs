@@ -83,7 +83,7 @@ impl PathsFile {
         Ok(bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect())
     }
 
-    fn damaged(&self) -> IndexError {
+    pub(crate) fn damaged(&self) -> IndexError {
         IndexError::Damaged {
             path: self.path.clone(),
             what: "its offsets do not fit".into(),

@@ -20,32 +20,84 @@ const BLOCK: usize = 2048;
 /// Sums that run side by side in [`dot`]: enough for the widest registers to be always busy.
 const LANES: usize = 32;
 
-/// The `k` best rows of `vectors`, best first; all if there are fewer. `vectors` is [N, D] little-endian f32 at any
-/// alignment, `query` [D]; the scores are inner products.
-///
-/// A score is the same bits on every processor and with any number of threads: its additions have a fixed order, and no
-/// multiplication is fused into one.
-pub(crate) fn nearest(vectors: &[u8], query: &[f32], k: usize) -> Vec<Hit> {
-    vectors
-        .par_chunks(BLOCK * 4 * query.len())
-        .enumerate()
-        .fold(
-            || Best::new(k),
-            |mut best, (block, rows)| {
-                offer_all(&mut best, rows, query, (block * BLOCK) as u64);
-                best
-            },
-        )
-        .reduce(|| Best::new(k), Best::and)
-        .sorted()
+/// Whether a row may match at all.
+pub(crate) type Keep<'a> = &'a (dyn Fn(u64) -> bool + Sync);
+
+/// A question about the vectors of a segment.
+#[derive(Clone, Copy)]
+pub(crate) struct Scan<'a> {
+    /// [N, D] little-endian f32 at any alignment.
+    pub vectors: &'a [u8],
+    /// [D].
+    pub query: &'a [f32],
+    /// The number that the first of `vectors` has in the index. All rows here are numbers in the index.
+    pub first: u64,
+}
+
+impl Scan<'_> {
+    /// The `k` best rows of those that `keep` keeps, best first; all of them if there are fewer. Scores are inner products.
+    ///
+    /// A score is the same bits on every processor and with any number of threads: its additions have a fixed order, and
+    /// no multiplication is fused into one.
+    pub(crate) fn nearest(&self, k: usize, keep: Option<Keep<'_>>) -> Vec<Hit> {
+        self.vectors
+            .par_chunks(BLOCK * 4 * self.query.len())
+            .enumerate()
+            .fold(
+                || Best::new(k),
+                |mut best, (block, rows)| {
+                    let first = self.first + (block * BLOCK) as u64;
+                    match keep {
+                        None => offer_all(&mut best, rows, self.query, first),
+                        Some(keep) => {
+                            let end = first + (rows.len() / (4 * self.query.len())) as u64;
+                            let kept: Vec<u64> = (first..end).filter(|row| keep(*row)).collect();
+                            offer_rows(&mut best, self, &kept);
+                        }
+                    }
+                    best
+                },
+            )
+            .reduce(|| Best::new(k), Best::and)
+            .sorted()
+    }
+
+    /// The same of the rows that are named.
+    pub(crate) fn nearest_of(&self, rows: &[u64], k: usize) -> Vec<Hit> {
+        rows.par_chunks(BLOCK / 8)
+            .fold(
+                || Best::new(k),
+                |mut best, rows| {
+                    offer_rows(&mut best, self, rows);
+                    best
+                },
+            )
+            .reduce(|| Best::new(k), Best::and)
+            .sorted()
+    }
 }
 
 /// Offers every row, the first of which is row `first`. Compiled twice; what the processor has is taken.
 #[multiversion(targets("x86_64+avx"))]
-fn offer_all(best: &mut Best, rows: &[u8], query: &[f32], first: u64) {
+pub(crate) fn offer_all(best: &mut Best, rows: &[u8], query: &[f32], first: u64) {
     for (row, vector) in (first..).zip(rows.chunks_exact(4 * query.len())) {
         best.offer(Hit { score: dot(vector, query), row });
     }
+}
+
+#[multiversion(targets("x86_64+avx"))]
+fn offer_rows(best: &mut Best, scan: &Scan<'_>, rows: &[u64]) {
+    let bytes = 4 * scan.query.len();
+    for &row in rows {
+        let vector = &scan.vectors[(row - scan.first) as usize * bytes..][..bytes];
+        best.offer(Hit { score: dot(vector, scan.query), row });
+    }
+}
+
+/// The inner product of one vector, [D] little-endian f32, with `query`.
+#[multiversion(targets("x86_64+avx"))]
+pub(crate) fn score(vector: &[u8], query: &[f32]) -> f32 {
+    dot(vector, query)
 }
 
 /// The inner product: product `i` goes into sum `i % LANES`; the sums are added in halves.
@@ -74,14 +126,14 @@ fn dot(vector: &[u8], query: &[f32]) -> f32 {
 }
 
 /// The best of the hits that were offered, at most `k`.
-struct Best {
+pub(crate) struct Best {
     k: usize,
     /// The worst on top.
     hits: BinaryHeap<Hit>,
 }
 
 impl Best {
-    fn new(k: usize) -> Self {
+    pub(crate) fn new(k: usize) -> Self {
         Self { k, hits: BinaryHeap::new() }
     }
 
@@ -101,7 +153,7 @@ impl Best {
         self
     }
 
-    fn sorted(self) -> Vec<Hit> {
+    pub(crate) fn sorted(self) -> Vec<Hit> {
         self.hits.into_sorted_vec()
     }
 }
@@ -135,6 +187,10 @@ mod tests {
         let mut bytes = vec![0];
         bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
         bytes
+    }
+
+    fn nearest(vectors: &[u8], query: &[f32], k: usize) -> Vec<Hit> {
+        Scan { vectors, query, first: 0 }.nearest(k, None)
     }
 
     fn numbers(count: usize) -> Vec<f32> {
@@ -189,5 +245,20 @@ mod tests {
     fn no_rows_or_none_wanted_give_none() {
         assert!(nearest(&[], &[1.0, 2.0], 10).is_empty());
         assert!(nearest(&mapped(&[1.0, 2.0])[1..], &[1.0, 2.0], 0).is_empty());
+    }
+
+    #[test]
+    fn only_rows_that_are_kept_or_named_are_found_with_the_scores_that_they_have() {
+        let dim = 33;
+        let (bytes, query) = (mapped(&numbers(3 * BLOCK * dim)), numbers(dim));
+        let scan = Scan { vectors: &bytes[1..], query: &query, first: 1000 };
+        let keep = |row: u64| row % 7 == 3;
+        let mut expected: Vec<Hit> = scan.nearest(usize::MAX, None).into_iter().filter(|hit| keep(hit.row)).collect();
+        let rows: Vec<u64> = (1000..1000 + 3 * BLOCK as u64).filter(|row| keep(*row)).collect();
+        assert_eq!(expected.len(), rows.len());
+        expected.truncate(50);
+        for found in [scan.nearest(50, Some(&keep)), scan.nearest_of(&rows, 50)] {
+            assert_eq!(found, expected);
+        }
     }
 }

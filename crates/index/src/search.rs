@@ -1,30 +1,41 @@
 //! An open index: answers which rows are nearest to a vector.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use protocol::{Embedding, IndexMeta, IndexPrefix};
+use protocol::{Embedding, FirstPassMeta, ImagePath, IndexMeta, IndexPrefix};
 
 use crate::IndexError;
+use crate::bits::Bits;
 use crate::error::FileKind;
+use crate::first_pass;
 use crate::mapped::MappedVectors;
 use crate::meta_file::read_meta;
 use crate::paths_file::PathsFile;
-use crate::scan::{self, Hit};
-use crate::snapshot;
+use crate::scan::{Hit, Keep, Scan};
+use crate::snapshot::{self, DAMAGED};
 
 /// One generation of an index, opened for search from a private snapshot on this host. Many threads may search it.
 #[derive(Debug)]
 pub struct Index {
     prefix: IndexPrefix,
     meta: IndexMeta,
-    segments: Vec<OpenSegment>,
+    pub(crate) segments: Vec<OpenSegment>,
+    warning: Option<String>,
+    damaged: AtomicBool,
+    pub(crate) alike: OnceLock<f32>,
 }
 
 #[derive(Debug)]
-struct OpenSegment {
-    vectors: MappedVectors,
-    paths: PathsFile,
-    first_row: u64,
+pub(crate) struct OpenSegment {
+    pub vectors: MappedVectors,
+    pub bits: Option<(Bits, FirstPassMeta)>,
+    pub paths: PathsFile,
+    pub first_row: u64,
+    faiss: PathBuf,
+    checksum: String,
+    checked: bool,
 }
 
 /// How often a generation may be replaced and removed while it is being opened.
@@ -48,18 +59,40 @@ impl Index {
     }
 
     fn open_generation(prefix: &IndexPrefix, meta: &IndexMeta, cache_dir: &Path) -> Result<Self, IndexError> {
-        let mut segments = Vec::new();
+        let (mut segments, mut warning) = (Vec::new(), None);
         let mut first_row = 0;
-        for segment in snapshot::take(prefix, meta, cache_dir)? {
+        for (segment, listed) in snapshot::take(prefix, meta, cache_dir)?.into_iter().zip(&meta.segments) {
             let vectors = MappedVectors::open(&segment.faiss, FileKind::Generation)?;
             if (vectors.rows, vectors.dim) != (segment.rows, meta.model.embedding_dim) {
                 let what = format!("it has {} vectors of D = {}, not as the index lists", vectors.rows, vectors.dim);
                 return Err(FileKind::Generation.damaged(&segment.faiss, what));
             }
-            segments.push(OpenSegment { vectors, paths: segment.paths, first_row });
+            let bits = match segment.bits {
+                Some(Ok(bits)) if bits.dim() == vectors.dim => Some(bits),
+                Some(Ok(_)) => {
+                    warning = Some(format!("the first pass of {} is of another dimension", listed.name));
+                    None
+                }
+                Some(Err(error)) => {
+                    warning = Some(error.to_string());
+                    None
+                }
+                None => None,
+            };
+            segments.push(OpenSegment {
+                vectors,
+                bits: bits.zip(listed.first_pass.clone()),
+                paths: segment.paths,
+                first_row,
+                faiss: segment.faiss,
+                checksum: listed.faiss_checksum.clone(),
+                checked: segment.checked_now,
+            });
             first_row += segment.rows;
         }
-        Ok(Self { prefix: prefix.clone(), meta: meta.clone(), segments })
+        let warning = warning.map(|why| format!("questions take longer, every vector is compared: {why}"));
+        let (damaged, alike) = (AtomicBool::new(false), OnceLock::new());
+        Ok(Self { prefix: prefix.clone(), meta: meta.clone(), segments, warning, damaged, alike })
     }
 
     /// The generation's metadata.
@@ -67,32 +100,126 @@ impl Index {
         &self.meta
     }
 
+    /// What an asker should know, as that the first pass cannot be used.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
+    }
+
     /// The `k` rows with the greatest cosine to `query`, best first, as (score, canonical path); rows of equal score in
-    /// row order. All rows if there are fewer than `k`.
+    /// row order. All rows if there are fewer than `k`. Every vector is compared.
     pub fn search(&self, query: &Embedding, k: usize) -> Result<Vec<(f32, String)>, IndexError> {
+        self.fits(query)?;
+        let best = self.ranked(query, k, true, None);
+        best.into_iter().map(|hit| Ok((hit.score, self.path(hit.row)?))).collect()
+    }
+
+    /// The best rows of those that `keep` keeps, best first: exactly, or as the first pass finds them.
+    pub(crate) fn ranked(&self, query: &Embedding, k: usize, exact: bool, keep: Option<Keep<'_>>) -> Vec<Hit> {
+        let mut best: Vec<Hit> = Vec::new();
+        for segment in &self.segments {
+            let scan = segment.scan(query);
+            let first_pass = segment.bits.as_ref().filter(|_| !exact);
+            let candidates = first_pass.and_then(|(bits, meta)| {
+                let most = first_pass::candidates(meta, bits.rows(), k)?;
+                Some(bits.candidates(query.values(), most, segment.first_row, keep))
+            });
+            best.extend(match candidates {
+                Some(rows) => scan.nearest_of(&rows, k),
+                None => scan.nearest(k, keep),
+            });
+        }
+        best.sort_unstable();
+        best.truncate(k);
+        best
+    }
+
+    /// The embedding of a picture of the index, by its canonical path; `None` if the index has none of it.
+    pub fn vector_of(&self, path: &str) -> Result<Option<Embedding>, IndexError> {
+        let below = |path: &str| {
+            let path = path.strip_prefix(&*self.meta.root)?.strip_prefix('/')?;
+            ImagePath::new(path).ok()
+        };
+        let Some(wanted) = below(path) else { return Ok(None) };
+        for segment in &self.segments {
+            let (mut from, mut to) = (0, segment.vectors.rows);
+            while from < to {
+                let middle = from + (to - from) / 2;
+                let found = segment.paths.get(middle)?;
+                match below(&found) {
+                    Some(found) if found < wanted => from = middle + 1,
+                    Some(found) if found > wanted => to = middle,
+                    Some(_) => {
+                        return Ok(Embedding::normalise(self.values(segment.first_row + middle)).ok());
+                    }
+                    None => return Err(segment.paths.damaged()),
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether this is still the current generation, as it was opened. False tells to open again.
+    pub fn is_current(&self) -> Result<bool, IndexError> {
+        Ok(!self.damaged.load(Ordering::Relaxed)
+            && read_meta(&self.prefix)?
+                .is_some_and(|now| now.generation == self.meta.generation && now.segments == self.meta.segments))
+    }
+
+    /// Compares all vectors with their checksum, unless opening did, which also brings them into memory. Once this has
+    /// failed no question is answered, and the next opening looks at every byte.
+    pub fn check(&self) -> Result<(), IndexError> {
+        for segment in self.segments.iter().filter(|segment| !segment.checked) {
+            if protocol::hash_hex(segment.vectors.file()) != segment.checksum {
+                snapshot::distrust(&segment.faiss);
+                self.damaged.store(true, Ordering::Relaxed);
+                return Err(FileKind::Generation.damaged(&segment.faiss, DAMAGED));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says whether the query's vector can be compared, and the index's vectors can be trusted.
+    pub(crate) fn fits(&self, query: &Embedding) -> Result<(), IndexError> {
         let (found, expected) = (query.dim(), self.meta.model.embedding_dim);
         if found != expected {
             return Err(IndexError::Dimension { what: "the query's vector".into(), found, expected });
         }
-        let mut best: Vec<Hit> = Vec::new();
-        for segment in &self.segments {
-            let hits = scan::nearest(segment.vectors.bytes(), query.values(), k);
-            best.extend(hits.into_iter().map(|hit| Hit { row: segment.first_row + hit.row, ..hit }));
+        self.sound()
+    }
+
+    /// Says whether the index's vectors can be trusted.
+    pub(crate) fn sound(&self) -> Result<(), IndexError> {
+        match self.segments.first().filter(|_| self.damaged.load(Ordering::Relaxed)) {
+            Some(segment) => Err(FileKind::Generation.damaged(&segment.faiss, DAMAGED)),
+            None => Ok(()),
         }
-        best.sort_unstable();
-        best.truncate(k);
-        best.into_iter().map(|hit| Ok((hit.score, self.path(hit.row)?))).collect()
     }
 
-    /// Whether this is still the current generation. False tells to open again.
-    pub fn is_current(&self) -> Result<bool, IndexError> {
-        Ok(read_meta(&self.prefix)?
-            .is_some_and(|now| now.generation == self.meta.generation && now.segments == self.meta.segments))
+    /// The segment that holds a row.
+    pub(crate) fn segment(&self, row: u64) -> &OpenSegment {
+        &self.segments[self.segments.partition_point(|s| s.first_row <= row) - 1]
     }
 
-    fn path(&self, row: u64) -> Result<String, IndexError> {
-        let number = self.segments.partition_point(|s| s.first_row <= row) - 1;
-        let segment = &self.segments[number];
+    /// A row's vector, D little-endian f32.
+    pub(crate) fn vector(&self, row: u64) -> &[u8] {
+        let segment = self.segment(row);
+        segment.vectors.row(row - segment.first_row)
+    }
+
+    /// A row's vector, [D].
+    pub(crate) fn values(&self, row: u64) -> Vec<f32> {
+        self.vector(row).as_chunks::<4>().0.iter().map(|v| f32::from_le_bytes(*v)).collect()
+    }
+
+    /// A row's canonical path.
+    pub(crate) fn path(&self, row: u64) -> Result<String, IndexError> {
+        let segment = self.segment(row);
         segment.paths.get(row - segment.first_row)
+    }
+}
+
+impl OpenSegment {
+    fn scan<'a>(&'a self, query: &'a Embedding) -> Scan<'a> {
+        Scan { vectors: self.vectors.bytes(), query: query.values(), first: self.first_row }
     }
 }

@@ -1,19 +1,27 @@
 //! This host's private copy of a generation, so that no page of a mapped file lies on a share and nobody removes it.
 //!
-//! Vectors are a hard link to the segment's faiss file if the cache is on the same file system, else a copy; of the
+//! Vectors and bits are hard links to the segment's files if the cache is on the same file system, else copies; of the
 //! parquet file only the paths are kept.
+//!
+//! Vectors are compared with their checksum before they first answer. `seg-K.checked` then says which file that was, by its
+//! length, number and time: the next opening believes it, and [`crate::Index::check`] compares again while it answers.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use protocol::{IndexMeta, IndexPrefix};
+use protocol::{FirstPassMeta, IndexMeta, IndexPrefix};
 
 use crate::IndexError;
 use crate::atomic::{self, Temp};
+use crate::bits::Bits;
 use crate::error::FileKind;
 use crate::meta_file::{Segment, segments};
 use crate::paths_file::{self, PathsFile};
 use crate::row_writer::hash_file;
+
+/// What is wrong with a file whose bytes changed.
+pub(crate) const DAMAGED: &str = "its bytes do not fit the checksum in the index's metadata";
 
 /// One segment's private files.
 #[derive(Debug)]
@@ -21,10 +29,13 @@ pub(crate) struct SnapshotSegment {
     pub faiss: PathBuf,
     pub paths: PathsFile,
     pub rows: u64,
+    /// The first pass if the segment has one, or why it cannot be used.
+    pub bits: Option<Result<Bits, IndexError>>,
+    /// Whether the vectors were compared with their checksum just now, and not by an earlier opening.
+    pub checked_now: bool,
 }
 
-/// Makes the snapshot of a generation, or finds it made, and compares its vectors with their checksum; that also brings
-/// them into memory in the order in which a search reads them. Snapshots of older generations are removed.
+/// Makes the snapshot of a generation, or finds it made. Snapshots of older generations are removed.
 pub(crate) fn take(
     prefix: &IndexPrefix,
     meta: &IndexMeta,
@@ -48,25 +59,74 @@ pub(crate) fn take(
 }
 
 fn take_segment(segment: &Segment, root: &str, dir: &Path, number: usize) -> Result<SnapshotSegment, IndexError> {
-    let faiss = dir.join(format!("seg-{number}.faiss"));
-    if !is_whole(&faiss, segment)? {
-        atomic::link_or_copy(&segment.faiss, &faiss)?;
+    let (faiss, mark) = (dir.join(format!("seg-{number}.faiss")), checked_beside(dir, number));
+    let checked_now = !fs::read_to_string(&mark).is_ok_and(|mark| stamp(&faiss).is_some_and(|now| now == mark));
+    let rows = segment.meta.rows;
+    if checked_now {
         if !is_whole(&faiss, segment)? {
-            let _ = atomic::remove_file(&faiss);
-            let what = "its bytes do not fit the checksum in the index's metadata";
-            return Err(FileKind::Generation.damaged(&segment.faiss, what));
+            atomic::link_or_copy(&segment.faiss, &faiss)?;
+            if !is_whole(&faiss, segment)? {
+                let _ = atomic::remove_file(&faiss);
+                return Err(FileKind::Generation.damaged(&segment.faiss, DAMAGED));
+            }
+        }
+        if let Some(stamp) = stamp(&faiss) {
+            atomic::write(&mark, stamp.as_bytes())?;
         }
     }
-    let paths = dir.join(format!("seg-{number}.paths"));
-    if let Ok(paths) = PathsFile::open(&paths)
+    let target = dir.join(format!("seg-{number}.bits"));
+    let bits = segment.meta.first_pass.as_ref().map(|meta| take_bits(segment, meta, &target));
+    let paths = take_paths(segment, root, &dir.join(format!("seg-{number}.paths")))?;
+    Ok(SnapshotSegment { faiss, paths, rows, bits, checked_now })
+}
+
+fn take_paths(segment: &Segment, root: &str, target: &Path) -> Result<PathsFile, IndexError> {
+    if let Ok(paths) = PathsFile::open(target)
         && paths.has_rows(segment.meta.rows)
     {
-        return Ok(SnapshotSegment { faiss, paths, rows: segment.meta.rows });
+        return Ok(paths);
     }
-    let temp = Temp::beside(&paths);
+    let temp = Temp::beside(target);
     paths_file::extract(&segment.parquet, root, segment.meta.rows, temp.path())?;
-    temp.publish(&paths)?;
-    Ok(SnapshotSegment { faiss, paths: PathsFile::open(&paths)?, rows: segment.meta.rows })
+    temp.publish(target)?;
+    PathsFile::open(target)
+}
+
+/// A copy that is not whole is made again, once.
+fn take_bits(segment: &Segment, meta: &FirstPassMeta, target: &Path) -> Result<Bits, IndexError> {
+    match open_bits(target, segment, meta) {
+        Ok(bits) => Ok(bits),
+        Err(_) => {
+            atomic::link_or_copy(&segment.bits, target)?;
+            open_bits(target, segment, meta)
+        }
+    }
+}
+
+fn open_bits(path: &Path, segment: &Segment, meta: &FirstPassMeta) -> Result<Bits, IndexError> {
+    let bits = Bits::open(path, FileKind::Bits)?;
+    if bits.file().len() as u64 != meta.bits_bytes || protocol::hash_hex(bits.file()) != meta.bits_checksum {
+        return Err(FileKind::Bits.damaged(path, DAMAGED));
+    }
+    if bits.rows() != segment.meta.rows {
+        return Err(FileKind::Bits.damaged(path, "it has not the rows that the index lists"));
+    }
+    Ok(bits)
+}
+
+/// Takes back that a segment's vectors are as they should be, so that the next opening compares them.
+pub(crate) fn distrust(faiss: &Path) {
+    let _ = atomic::remove_file(&faiss.with_extension("checked"));
+}
+
+fn checked_beside(dir: &Path, number: usize) -> PathBuf {
+    dir.join(format!("seg-{number}.checked"))
+}
+
+/// What changes when another file takes a file's place, or when somebody writes to it.
+fn stamp(file: &Path) -> Option<String> {
+    let meta = fs::metadata(file).ok()?;
+    Some(format!("{} {} {} {}.{:09}", meta.len(), meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec()))
 }
 
 fn is_whole(faiss: &Path, segment: &Segment) -> Result<bool, IndexError> {

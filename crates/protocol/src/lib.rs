@@ -32,7 +32,9 @@ pub use list::read_list;
 pub use lock::{Beating, Held, Owner, RunLock};
 pub use manifest::{BadManifest, Entry, ManifestReader, ManifestWriter};
 pub use message::{Command, Event, HostFacts, LONGEST_COMMAND, LONGEST_EVENT, ScanSummary, decode_line, encode_line};
-pub use meta::{FORMAT_VERSION, IndexMeta, ModelIdentity, PartMeta, Proof, RunRecord, SegmentMeta, WorkerMeta};
+pub use meta::{
+    FORMAT_VERSION, FirstPassMeta, IndexMeta, ModelIdentity, PartMeta, Proof, RunRecord, SegmentMeta, WorkerMeta,
+};
 pub use stages::{Limit, Stages};
 
 /// The version of this software, as it stands in metadata and is compared between machines.

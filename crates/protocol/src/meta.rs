@@ -86,10 +86,10 @@ pub struct WorkerMeta {
     pub failures: Vec<Failure>,
 }
 
-/// One immutable pair of files of a generation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One immutable set of files of a generation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SegmentMeta {
-    /// Path of both files relative to `P/`, without extension: `gen-3/seg-0`.
+    /// Path of its files relative to `P/`, without extension: `gen-3/seg-0`.
     pub name: String,
     /// Rows in it.
     #[serde(deserialize_with = "crate::bounded::count")]
@@ -104,6 +104,29 @@ pub struct SegmentMeta {
     pub faiss_bytes: u64,
     /// XXH3-128 of the faiss file.
     pub faiss_checksum: String,
+    /// The file of one bit a dimension; a segment of few rows, and one of older software, has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_pass: Option<FirstPassMeta>,
+}
+
+/// A segment's first pass: which rows a search looks at closely, and what that was measured to find.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FirstPassMeta {
+    /// Length of the file.
+    #[serde(deserialize_with = "crate::bounded::bytes")]
+    pub bits_bytes: u64,
+    /// XXH3-128 of the file.
+    pub bits_checksum: String,
+    /// Rows whose exact scores are compared for the 10 best; more for more. `None`: no number that saves time finds enough of
+    /// them, so that a search compares all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidates: Option<u64>,
+    /// Share of the 10 best rows that are among the candidates, over `questions`; of the kinds of questions that of the
+    /// worst. With no `candidates`: at the greatest number that was tried.
+    pub recall_at_10: f64,
+    /// How many questions it was measured with.
+    #[serde(deserialize_with = "crate::bounded::count")]
+    pub questions: u64,
 }
 
 /// Of the index, `P.meta.json`. Renaming this file into place is the only switch from a generation to the next.

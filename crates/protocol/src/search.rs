@@ -3,6 +3,7 @@
 //! - `GET  /v1/status` -> [`Status`]
 //! - `POST /v1/indexes` [`OpenIndex`] -> [`OpenedIndex`]: loads an index or finds it loaded
 //! - `POST /v1/indexes/NAME/search` [`SearchRequest`] -> [`SearchResponse`]
+//! - `POST /v1/indexes/NAME/duplicates` [`DuplicatesRequest`] -> [`DuplicatesResponse`]
 //! - `POST /v1/indexes/NAME/copy` [`CopyRequest`] -> [`CopyResponse`]
 //! - `POST /v1/stop`: the server ends
 //!
@@ -223,6 +224,60 @@ pub struct FileFacts {
     /// Pixels down, upright. Zero if unknown.
     #[serde(default)]
     pub height: u32,
+}
+
+/// Asks for groups of nearly the same pictures in the whole collection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DuplicatesRequest {
+    /// How many groups at most, the largest first.
+    pub max_groups: usize,
+    /// How many pictures of each at most.
+    pub max_pictures: usize,
+}
+
+impl Default for DuplicatesRequest {
+    fn default() -> Self {
+        Self { max_groups: 1000, max_pictures: 100 }
+    }
+}
+
+/// Groups of nearly the same pictures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DuplicatesResponse {
+    /// The generation that answered.
+    pub generation: u64,
+    /// Rows in it.
+    pub num_images: u64,
+    /// Groups in the collection.
+    pub num_groups: u64,
+    /// Pictures in all groups.
+    pub num_pictures: u64,
+    /// The largest first.
+    pub groups: Vec<DuplicateGroup>,
+    /// Time in the server.
+    pub seconds: f64,
+    /// What the asker should know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// Pictures that are all nearly the same as the first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DuplicateGroup {
+    /// How many they are.
+    pub count: u64,
+    /// The first of them, in the index's order.
+    pub pictures: Vec<Duplicate>,
+}
+
+/// A picture of a group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Duplicate {
+    /// Canonical path.
+    pub path: String,
+    /// Cosine similarity with the group's first picture.
+    pub score: f32,
 }
 
 /// Asks for copies of pictures into a folder, made on the server's host.

@@ -1,0 +1,184 @@
+//! Groups of nearly the same pictures over a whole collection.
+//!
+//! Candidates are neighbours when all rows are sorted by their bits from one place on, for many places: rows that differ in a
+//! tenth of their bits share enough of them at one place or another, as the property test shows. Exact cosines decide.
+//! Time grows as N log N whatever the rows are; memory is 20 bytes a row, and a row's bits where there is no file of them.
+
+use rayon::prelude::*;
+
+use crate::bits::Bits;
+use crate::code::{Coder, words};
+use crate::scan::score;
+use crate::{Index, IndexError};
+
+/// Places where a sorting begins.
+const PLACES: usize = 32;
+/// With so many rows that come next each is compared.
+const NEIGHBOURS: usize = 12;
+/// Rows that differ in more than one of so many bits are not looked at closely.
+const DIFFERENT_BITS: u32 = 5;
+/// Neighbours are looked for among so many rows at a time, so that what was found joins before more of the same is.
+const BLOCK: usize = 1 << 16;
+/// A picture joins the first of so many last groups of its neighbourhood whose first picture it is like.
+const LEADERS: usize = 64;
+
+/// Nearly the same pictures.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Duplicates {
+    /// Groups in the collection.
+    pub num_groups: u64,
+    /// Pictures in them.
+    pub num_pictures: u64,
+    /// The largest groups, largest first; of equal size, in row order.
+    pub groups: Vec<DuplicateGroup>,
+}
+
+/// Pictures that are all nearly the same as the first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DuplicateGroup {
+    /// How many they are.
+    pub count: u64,
+    /// The first of them in row order: canonical path, and cosine with the first.
+    pub pictures: Vec<(String, f32)>,
+}
+
+impl Index {
+    /// The `most_groups` largest groups, with `most_pictures` of each at most.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or there are more than 2^32 rows.
+    pub fn duplicates(&self, most_groups: usize, most_pictures: usize) -> Result<Duplicates, IndexError> {
+        self.sound()?;
+        let rows = u32::try_from(self.meta().num_images).map_err(|_| IndexError::TooMany {
+            what: "rows to look for duplicates among".into(),
+            most: u64::from(u32::MAX),
+        })?;
+        let bound = self.alike();
+        let cosine = |a: u32, b: u32| score(self.vector(u64::from(a)), &self.values(u64::from(b)));
+        let roots = self.codes().joined(rows, |a, b| cosine(a, b) >= bound);
+        let mut members: Vec<(u32, u32)> = (0..rows).map(|row| (roots[row as usize], row)).collect();
+        members.par_sort_unstable();
+        let neighbourhoods: Vec<&[(u32, u32)]> = members.chunk_by(|a, b| a.0 == b.0).filter(|c| c.len() > 1).collect();
+        let mut groups: Vec<Vec<u32>> = neighbourhoods
+            .par_iter()
+            .flat_map_iter(|members| {
+                let mut groups: Vec<Vec<u32>> = Vec::new();
+                for &(_, row) in *members {
+                    let last = groups.len().saturating_sub(LEADERS);
+                    match groups[last..].iter_mut().find(|group| cosine(group[0], row) >= bound) {
+                        Some(group) => group.push(row),
+                        None => groups.push(vec![row]),
+                    }
+                }
+                groups.into_iter().filter(|group| group.len() > 1)
+            })
+            .collect();
+        groups.sort_unstable_by_key(|group| (std::cmp::Reverse(group.len()), group[0]));
+        let (num_groups, num_pictures) = (groups.len() as u64, groups.iter().map(|group| group.len() as u64).sum());
+        let told = |group: &Vec<u32>| {
+            let picture = |row: &u32| Ok((self.path(u64::from(*row))?, cosine(group[0], *row)));
+            let pictures = group.iter().take(most_pictures).map(picture).collect::<Result<_, IndexError>>()?;
+            Ok(DuplicateGroup { count: group.len() as u64, pictures })
+        };
+        let groups = groups.iter().take(most_groups).map(told).collect::<Result<_, IndexError>>()?;
+        Ok(Duplicates { num_groups, num_pictures, groups })
+    }
+
+    /// All rows' bits around one mean: of the first pass, or made now.
+    fn codes(&self) -> Codes<'_> {
+        let dim = self.meta().model.embedding_dim;
+        if let [segment] = &self.segments[..]
+            && let Some((bits, _)) = &segment.bits
+        {
+            return Codes { dim, source: Source::Mapped(bits) };
+        }
+        let coder = Coder::new(self.mean());
+        let rows: Vec<u64> = (0..self.meta().num_images).collect();
+        let code = |rows: &[u64]| {
+            let mut bits = Vec::new();
+            for row in rows {
+                coder.code(self.vector(*row), &mut bits);
+            }
+            bits.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>()
+        };
+        Codes { dim, source: Source::Made(rows.par_chunks(1024).map(code).collect::<Vec<_>>().concat()) }
+    }
+}
+
+struct Codes<'a> {
+    dim: usize,
+    source: Source<'a>,
+}
+
+enum Source<'a> {
+    Mapped(&'a Bits),
+    Made(Vec<u8>),
+}
+
+impl Codes<'_> {
+    fn row(&self, row: u32) -> &[[u8; 8]] {
+        let bytes = 8 * words(self.dim);
+        let row = match &self.source {
+            Source::Mapped(bits) => bits.row(u64::from(row)),
+            Source::Made(bits) => &bits[row as usize * bytes..][..bytes],
+        };
+        row.as_chunks().0
+    }
+
+    /// 64 of a row's bits from one of them on, and on from the first after the last.
+    fn key(&self, row: u32, from: usize) -> u64 {
+        let (row, used) = (self.row(row), self.dim.div_ceil(64));
+        let (word, shift) = (from / 64, from % 64);
+        let low = u64::from_le_bytes(row[word]) >> shift;
+        let high = u64::from_le_bytes(row[(word + 1) % used]);
+        // Sorting looks at the highest bits first.
+        (low | high.checked_shl(64 - shift as u32).unwrap_or(0)).reverse_bits()
+    }
+
+    fn different_bits(&self, a: u32, b: u32) -> u32 {
+        let pairs = self.row(a).iter().zip(self.row(b));
+        pairs.map(|(a, b)| (u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b)).count_ones()).sum()
+    }
+
+    /// For each row the first of all rows to which it is joined by pairs that are alike.
+    fn joined(&self, rows: u32, is_alike: impl Fn(u32, u32) -> bool + Sync) -> Vec<u32> {
+        let mut joined: Vec<u32> = (0..rows).collect();
+        let most_different = self.dim as u32 / DIFFERENT_BITS;
+        for from in (0..self.dim).step_by((self.dim / PLACES).max(1)) {
+            let mut sorted: Vec<(u64, u32)> = (0..rows).into_par_iter().map(|row| (self.key(row, from), row)).collect();
+            sorted.par_sort_unstable();
+            for begin in (0..sorted.len()).step_by(BLOCK) {
+                let block = begin..(begin + BLOCK).min(sorted.len());
+                let pairs: Vec<(u32, u32)> = block
+                    .into_par_iter()
+                    .flat_map_iter(|at| {
+                        let (_, row) = sorted[at];
+                        let next = &sorted[at + 1..sorted.len().min(at + 1 + NEIGHBOURS)];
+                        let joined = &joined;
+                        next.iter().map(move |(_, other)| (row, *other)).filter(move |(a, b)| {
+                            self.different_bits(*a, *b) <= most_different && root(joined, *a) != root(joined, *b)
+                        })
+                    })
+                    .filter(|(a, b)| is_alike(*a, *b))
+                    .collect();
+                for (a, b) in pairs {
+                    let (a, b) = (root(&joined, a), root(&joined, b));
+                    joined[a.max(b) as usize] = a.min(b);
+                }
+            }
+            // Every way to the first is one step again.
+            for row in 0..joined.len() {
+                joined[row] = joined[joined[row] as usize];
+            }
+        }
+        joined
+    }
+}
+
+/// The first of the rows that are joined to this one. Each points to itself or to an earlier one.
+fn root(joined: &[u32], mut row: u32) -> u32 {
+    while joined[row as usize] != row {
+        row = joined[row as usize];
+    }
+    row
+}
