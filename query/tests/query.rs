@@ -1,134 +1,31 @@
 //! The program `query` as people meet it, before a stand-in for the server: what it asks, prints and returns.
 //! The real server is asked in the tests of `server`.
 
+mod person;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-/// A person with nothing but an empty home.
-struct Person(tempfile::TempDir);
-
-impl Person {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
-        command.current_dir(self.0.path()).env("HOME", self.0.path()).env("XDG_RUNTIME_DIR", self.0.path());
-        for variable in ["XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
-            command.env(variable, self.path(variable));
-        }
-        command
-    }
-
-    fn query(&self, arguments: &[&str]) -> Output {
-        self.command(Path::new(env!("CARGO_BIN_EXE_query"))).args(arguments).stdin(Stdio::null()).output().unwrap()
-    }
-
-    /// An index as far as `query` looks at one itself.
-    fn index(&self) -> String {
-        fs::write(self.path("imageindex.meta.json"), "{}").unwrap();
-        self.path("imageindex").to_str().unwrap().to_owned()
-    }
-
-    fn listen(&self) -> UnixListener {
-        let folder = self.path("imagefleet");
-        fs::create_dir(&folder).unwrap();
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
-        UnixListener::bind(folder.join(format!("server-{}.sock", env!("CARGO_PKG_VERSION")))).unwrap()
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// Reads one request: its path and its body.
-fn read_request(stream: &mut BufReader<UnixStream>) -> Option<(String, Value)> {
-    let mut first = String::new();
-    if stream.read_line(&mut first).ok()? == 0 {
-        return None;
-    }
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).ok()?;
-        if line == "\r\n" {
-            break;
-        }
-        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).ok()?;
-    Some((first.split(' ').nth(1).unwrap().to_owned(), serde_json::from_slice(&body).unwrap()))
-}
-
-fn respond(stream: &mut BufReader<UnixStream>, status: u16, body: &Value) {
-    let body = body.to_string();
-    let head =
-        format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
-    let _ = stream.get_mut().write_all((head + &body).as_bytes());
-}
-
-/// Answers as a server would that holds `paths` under /nas, after dropping the first `broken` connections in the
-/// middle of a request. Sends what it was asked.
-fn stand_in(listener: UnixListener, paths: &[&str], broken: usize) -> Receiver<(String, Value)> {
-    let (sender, asked) = channel();
-    let matches: Vec<_> =
-        paths.iter().zip(1..).map(|(p, rank)| json!({"rank": rank, "score": 0.25, "path": p})).collect();
-    std::thread::spawn(move || {
-        for (number, stream) in listener.incoming().enumerate() {
-            let mut stream = BufReader::new(stream.unwrap());
-            while let Some((path, body)) = read_request(&mut stream) {
-                if number < broken {
-                    break;
-                }
-                let answer = match path.as_str() {
-                    "/v1/indexes" => {
-                        json!({"name": "imageindex", "index_prefix": body["index_prefix"], "generation": 3,
-                        "num_images": 12345, "model_name": "demo", "root": "/nas"})
-                    }
-                    "/v1/indexes/imageindex/search" => json!({"generation": 3, "num_images": 12345, "seconds": 0.01,
-                        "matches": matches}),
-                    "/v1/indexes/imageindex/copy" => {
-                        let copies = body["paths"].as_array().unwrap().iter().zip(1..).map(|(path, rank)| {
-                            if path.as_str().unwrap().contains("gone") {
-                                json!({"failed": "No such file or directory"})
-                            } else {
-                                json!({"to": format!("{}/match_rank{rank:03}.jpg", body["folder"].as_str().unwrap())})
-                            }
-                        });
-                        json!({ "copies": copies.collect::<Vec<_>>() })
-                    }
-                    other => panic!("{other}"),
-                };
-                let _ = sender.send((path, body));
-                respond(&mut stream, 200, &answer);
-            }
-        }
-    });
-    asked
-}
+use person::{Person, read_request, respond, stand_in, text};
 
 #[test]
 fn wrong_usage_is_said_and_is_exit_2() {
     let person = Person::new();
-    for arguments in
-        [&["--text", ""][..], &["--text", " \n\t"], &[], &["--text", "x", "--top-k", "0"], &["--text", "x", "y"]]
-    {
+    for arguments in [
+        &["--text", ""][..],
+        &["--text", " \n\t"],
+        &[],
+        &["--text", "x", "--top-k", "0"],
+        &["--text", "x", "y"],
+        &["x", "+"],
+        &["--like", "1", "--index-prefix", "i"],
+        &["x", "--html", "a.jpg"],
+    ] {
         let output = person.query(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(output.stdout.is_empty() && !output.stderr.is_empty());
@@ -179,7 +76,9 @@ fn matches_go_to_stdout_and_the_summary_to_stderr() {
     assert!(notes.ends_with(&format!("copied to {}\n", results.display())), "{notes}");
 
     assert_eq!(asked.recv().unwrap().1["index_prefix"], person.path("imageindex").to_str().unwrap());
-    assert_eq!(asked.recv().unwrap().1, json!({"text": "a yellow car", "top_k": 10}));
+    let question = asked.recv().unwrap().1;
+    assert_eq!(question["terms"], json!([{"weight": 1.0, "text": "a yellow car"}]));
+    assert_eq!(question["top_k"], 10);
     let copy = asked.recv().unwrap().1;
     assert_eq!(copy["paths"], json!(["/nas/a b.jpg", "/nas/$(c).jpg"]));
     assert_eq!(copy["folder"], results.to_str().unwrap());
@@ -206,9 +105,12 @@ fn json_holds_paths_as_they_are_here_and_the_copies() {
     let copy = person.path("found/match_rank001.jpg");
     assert_eq!(
         lines[0],
-        json!({"rank": 1, "score": 0.25, "path": "/Volumes/photos/a\n\"b.jpg", "copy": copy.to_str().unwrap()})
+        json!({"rank": 1, "score": 0.25, "percentile": 99.5, "path": "/Volumes/photos/a\n\"b.jpg", "alike": 0,
+            "size_bytes": 2_400_000, "mtime": "2019-07-14T18:30:00Z", "width": 640, "height": 480,
+            "copy": copy.to_str().unwrap()})
     );
-    assert_eq!(lines[1], json!({"rank": 2, "score": 0.25, "path": "/Volumes/photos/gone.jpg"}));
+    assert_eq!(lines[1]["path"], "/Volumes/photos/gone.jpg");
+    assert_eq!((&lines[1]["alike"], lines[1].get("copy")), (&json!(1), None));
     let notes = text(&output.stderr);
     assert!(notes.contains("rank 2 was not copied: No such file") && notes.contains("1 of 2 copied to "), "{notes}");
     let copy = asked.iter().find(|(path, _)| path.ends_with("/copy")).unwrap().1;
@@ -232,7 +134,7 @@ fn a_hostile_text_is_only_data() {
         let output = person.query(&["--no-copy-results", "--index-prefix", &index, &format!("--text={hostile}")]);
         assert_eq!(output.status.code(), Some(0), "{hostile:.40}: {}", text(&output.stderr));
         asked.recv().unwrap();
-        assert_eq!(asked.recv().unwrap().1["text"], hostile);
+        assert_eq!(asked.recv().unwrap().1["terms"][0]["text"], hostile);
     }
     assert!(!person.path("owned").exists());
 }
@@ -272,7 +174,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     let paths: Vec<String> = (0..20_000).map(|i| format!("/nas/{i:0100}.jpg")).collect();
     let _asked = stand_in(person.listen(), &paths.iter().map(String::as_str).collect::<Vec<_>>(), 0);
     let mut command = person.command(Path::new(env!("CARGO_BIN_EXE_query")));
-    command.args(["--text", "x", "--no-copy-results", "--index-prefix", &person.index()]);
+    command.args(["--text", "x", "--top-k", "20000", "--no-copy-results", "--index-prefix", &person.index()]);
     let mut query = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut first = String::new();
     BufReader::new(query.stdout.take().unwrap()).read_line(&mut first).unwrap();

@@ -228,22 +228,27 @@ impl Hosts {
         Ok(Self { hosts, scaled_from, shared: defaults.1 })
     }
 
-    /// The host to ask: the named one, else the one with `query=yes`, else the one with the most memory. `localhost`
-    /// can be asked whether it stands in the file or not.
+    /// The host to ask: the first of [`Hosts::query_hosts`].
     pub fn query_host(&self, name: Option<&str>) -> Result<HostSpec, HostsError> {
+        Ok(self.query_hosts(name)?.swap_remove(0))
+    }
+
+    /// The hosts that may be asked, the preferred first; at least one. A named one is asked alone; else those with
+    /// `query=yes` come first, then those with the most memory. `localhost` can be named whether it stands in the file or
+    /// not.
+    pub fn query_hosts(&self, name: Option<&str>) -> Result<Vec<HostSpec>, HostsError> {
         if let Some(name) = name {
             let bare = || Some(HostSpec::bare(name)).filter(HostSpec::is_local);
-            return self.hosts.iter().find(|h| h.name == name).cloned().or_else(bare).ok_or_else(|| {
-                HostsError::Unknown {
-                    name: name.into(),
-                    known: self.hosts.iter().map(|h| h.name.as_str()).collect::<Vec<_>>().join(", "),
-                }
+            let host = self.hosts.iter().find(|h| h.name == name).cloned().or_else(bare);
+            return host.map(|host| vec![host]).ok_or_else(|| HostsError::Unknown {
+                name: name.into(),
+                known: self.hosts.iter().map(|h| h.name.as_str()).collect::<Vec<_>>().join(", "),
             });
         }
-        let memory = |h: &&HostSpec| h.ram_gb.unwrap_or(0.0);
-        let by_memory = || self.hosts.iter().rev().max_by(|a, b| memory(a).total_cmp(&memory(b)));
-        let host = self.hosts.iter().find(|h| h.query).or_else(by_memory);
-        Ok(host.expect("a hosts file has at least one host").clone())
+        let memory = |h: &HostSpec| h.ram_gb.unwrap_or(0.0);
+        let mut hosts = self.hosts.clone();
+        hosts.sort_by(|a, b| b.query.cmp(&a.query).then(memory(b).total_cmp(&memory(a))));
+        Ok(hosts)
     }
 }
 
@@ -387,7 +392,9 @@ mod tests {
         let hosts = parse("a\nb query=yes\nc ram_gb=99\nd").unwrap();
         assert_eq!(hosts.scaled_from, None);
         assert!(hosts.hosts.iter().all(|h| h.weight == 0.25));
-        assert_eq!(hosts.query_host(None).unwrap().name, "b");
+        let order: Vec<_> = hosts.query_hosts(None).unwrap().into_iter().map(|h| h.name).collect();
+        assert_eq!(order, ["b", "c", "a", "d"]);
+        assert_eq!(hosts.query_hosts(Some("d")).unwrap().len(), 1);
     }
 
     #[test]

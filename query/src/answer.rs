@@ -1,0 +1,242 @@
+//! A question's way: its terms and filters to the server, its matches to the person.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use protocol::search::{Copied, CopyRequest, SearchRequest};
+
+use crate::args::{Args, Format};
+use crate::last::Last;
+use crate::pictures;
+use crate::question::Summand;
+use crate::row::Row;
+use crate::session::Session;
+use crate::show::{self, Screen};
+use crate::tell::{note, patiently, print};
+use crate::{html, open, picture};
+
+/// Copies that failed, named one by one up to this many.
+const MOST_NOTES: usize = 5;
+
+/// The matches of a question.
+pub struct Answer {
+    pub rows: Vec<Row>,
+    num_images: u64,
+    warning: Option<String>,
+}
+
+impl Answer {
+    /// Asks for `top_k` matches. `question` is told in every row, if it is given.
+    pub async fn to(
+        session: &mut Session,
+        args: &Args,
+        summands: &[Summand],
+        top_k: usize,
+        question: Option<&str>,
+    ) -> Result<Self> {
+        let paths = session.paths();
+        let request = SearchRequest {
+            filters: args.filters.resolve(&paths)?,
+            min_percentile: args.filters.min_percentile,
+            exact: args.exact,
+            collapse: !args.no_collapse,
+            templates: !args.no_templates,
+            ..SearchRequest::new(picture::terms(summands, &paths)?, top_k)
+        };
+        let response = patiently(session.search(&request)).await?;
+        let paths = session.paths();
+        let rows = response.matches.into_iter().map(|found| {
+            let here = paths.here(&found.path);
+            Row::new(found, here, question)
+        });
+        Ok(Self { rows: rows.collect(), num_images: response.num_images, warning: response.warning })
+    }
+
+    /// What can be referred to later.
+    pub fn last(&self, session: &Session) -> Last {
+        let paths = self.rows.iter().map(|row| row.canonical.clone()).collect();
+        Last { index_prefix: session.prefix().dir().to_owned(), paths }
+    }
+
+    /// `10 matches of 12,345 pictures in 32 ms`
+    pub fn summary(&self, took: Duration) -> String {
+        show::summary(self.rows.len(), self.num_images, took)
+    }
+
+    /// What the server warns of.
+    pub fn warn(&self) {
+        if let Some(warning) = &self.warning {
+            note(&format!("query: {warning}"));
+        }
+    }
+
+    /// Prints the matches for people: on a terminal as a table, with pictures where it shows them.
+    pub async fn print(&self, session: &mut Session, args: &Args) -> Result<()> {
+        table(&self.rows, session, args).await
+    }
+
+    /// Has the found pictures copied, fills in where to, and says what became of it.
+    pub async fn copy(&mut self, session: &mut Session, args: &Args) -> Result<String> {
+        let folder = args.results_dir.clone().unwrap_or_else(|| session.prefix().results());
+        let folder = std::path::absolute(folder)?;
+        let paths = session.paths();
+        let target =
+            folder.to_str().context("the results folder's name is not UTF-8; give another with --results-dir")?;
+        let request = CopyRequest {
+            paths: self.rows.iter().map(|row| row.canonical.clone()).collect(),
+            folder: paths.host.path_there(target),
+            stamp: chrono::Local::now().format("%Y%m%d_%H%M%S").to_string(),
+            root_here: paths.root_there(),
+        };
+        let hint = "the pictures were not copied; --results-dir chooses another folder, --no-copy-results none";
+        let copies = session.copy(&request).await.context(hint)?;
+        let paths = session.paths();
+        let mut failures = Vec::new();
+        for (row, copied) in self.rows.iter_mut().zip(copies) {
+            match copied {
+                Copied::To(path) => row.copy = Some(paths.host.path_here(&path)),
+                Copied::Failed(reason) => failures.push(format!("query: rank {} was not copied: {reason}", row.rank)),
+            }
+        }
+        failures.iter().take(MOST_NOTES).for_each(|f| note(f));
+        if failures.len() > MOST_NOTES {
+            note(&format!("query: and {} more were not copied", failures.len() - MOST_NOTES));
+        }
+        let rows = self.rows.len();
+        Ok(match failures.len() {
+            0 => format!("copied to {}", folder.display()),
+            missing => format!("{} of {rows} copied to {}", rows - missing, folder.display()),
+        })
+    }
+}
+
+/// Prints rows for people.
+pub async fn table(rows: &[Row], session: &mut Session, args: &Args) -> Result<()> {
+    let Some(screen) = Screen::of_stdout() else { return print(show::tab_separated(rows)).await };
+    let Some(protocol) = pictures::protocol(args.pictures, |name| std::env::var(name).ok()) else {
+        return print(show::table(rows, screen)).await;
+    };
+    let mut trouble = None;
+    for row in rows {
+        let jpeg = session.thumbnail(&row.canonical, pictures::HEIGHT).await;
+        print(pictures::entry(row, jpeg.as_deref().ok(), protocol, screen)).await?;
+        trouble = trouble.or(jpeg.err());
+    }
+    if let Some(e) = trouble {
+        note(&format!("query: not all pictures can be shown: {e:#}"));
+    }
+    Ok(())
+}
+
+/// Asks one question, shows and copies its matches, and does with them what else `args` want.
+pub async fn one(session: &mut Session, args: &Args, summands: &[Summand], began: Instant) -> Result<()> {
+    let mut answer = Answer::to(session, args, summands, args.top_k, None).await?;
+    answer.warn();
+    let summary = answer.summary(began.elapsed());
+    remember(&answer.last(session));
+    let format = args.format();
+    // People see at once what programs get whole, with the copies.
+    if format == Format::People {
+        answer.print(session, args).await?;
+    }
+    let copying = !args.no_copy_results && !answer.rows.is_empty();
+    let copied = if copying { Some(answer.copy(session, args).await) } else { None };
+    print_for_programs(format, &answer.rows, true).await?;
+    note(&summary);
+    if let Some(copied) = copied {
+        note(&copied?);
+    }
+    if let Some(file) = &args.html {
+        let title = title(summands);
+        if let Some(missing) = html::write(file, &title, &summary, &answer.rows, session).await? {
+            note(&format!("query: {missing}"));
+        }
+        note(&format!("page: {}", file.display()));
+    }
+    for row in answer.rows.iter().take(args.open.unwrap_or(0)) {
+        open::open(&row.path).await?;
+    }
+    Ok(())
+}
+
+/// Asks questions one after the other and prints their matches, each behind its question.
+pub async fn many(
+    session: &mut Session,
+    args: &Args,
+    questions: &[(String, Vec<Summand>)],
+    began: Instant,
+) -> Result<()> {
+    let format = args.format();
+    let screen = Screen::of_stdout();
+    let mut matches = 0;
+    for ((question, summands), number) in questions.iter().zip(0..) {
+        let answer = Answer::to(session, args, summands, args.top_k, Some(question)).await;
+        let answer = answer.with_context(|| format!("the question {question:?} has no answer"))?;
+        if number == 0 {
+            answer.warn();
+        }
+        matches += answer.rows.len();
+        if format == Format::People {
+            if screen.is_some() {
+                let blank = if number > 0 { "\n" } else { "" };
+                print(format!("{blank}{}\n", show::plain(question))).await?;
+            }
+            table(&answer.rows, session, args).await?;
+        }
+        print_for_programs(format, &answer.rows, number == 0).await?;
+    }
+    let asked = questions.len();
+    let answered = format!("{asked} question{}, {matches} matches", if asked == 1 { "" } else { "s" });
+    note(&format!("{answered} in {}", show::time(began.elapsed())));
+    Ok(())
+}
+
+async fn print_for_programs(format: Format, rows: &[Row], first: bool) -> Result<()> {
+    match format {
+        Format::People => Ok(()),
+        Format::Json => print(show::json_lines(rows)).await,
+        Format::Csv => print(show::csv(rows, first)).await,
+        Format::Paths { nul } => print(show::paths(rows, nul)).await,
+    }
+}
+
+/// Remembers an answer. Not remembering only means that `--like` cannot mean it, which it then says.
+pub fn remember(last: &Last) {
+    if let Err(e) = last.save() {
+        note(&format!("query: --like will not know this answer: {e:#}"));
+    }
+}
+
+/// A question in words.
+pub fn title(summands: &[Summand]) -> String {
+    let mut text = String::new();
+    for summand in summands {
+        text += match (text.is_empty(), summand.weight < 0.0) {
+            (true, false) => "",
+            (true, true) => "- ",
+            (false, false) => " + ",
+            (false, true) => " - ",
+        };
+        if summand.weight.abs() != 1.0 {
+            text += &format!("{}:", summand.weight.abs());
+        }
+        text += &summand.of.to_string();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::question::Of;
+
+    #[test]
+    fn a_question_is_titled_as_it_was_asked() {
+        let sum = [
+            Summand { weight: -1.0, of: Of::Words("grass".into()) },
+            Summand { weight: 2.5, of: Of::Picture("./a b.jpg".into()) },
+            Summand { weight: 1.0, of: Of::Found("/nas/c.jpg".into()) },
+        ];
+        assert_eq!(title(&sum), "- grass + 2.5:./a b.jpg + /nas/c.jpg");
+    }
+}

@@ -1,0 +1,152 @@
+//! An index that is asked again and again: on one connection, which is made again when it breaks, and on another host
+//! when one is down.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use fleet::{HostSpec, Hosts};
+use hyper::body::Bytes;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use protocol::IndexPrefix;
+use protocol::search::{Copied, CopyRequest, CopyResponse, OpenIndex, OpenedIndex, SearchRequest, SearchResponse};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use crate::ask::{AskError, Connection};
+use crate::paths::Paths;
+use crate::tell::note;
+use crate::{connect, find};
+
+/// Where others can be asked instead, a host has so long until a server listens there.
+const BOUND: Duration = Duration::from_secs(20);
+
+/// Which index is asked, and where.
+#[derive(Debug)]
+pub struct Target {
+    /// The machines.
+    pub hosts: Hosts,
+    /// Those that may be asked, the preferred first; at least one.
+    pub candidates: Vec<HostSpec>,
+    /// The index, as it is here.
+    pub prefix: IndexPrefix,
+    /// Where its model is, if its name does not lead there: a folder, as it is here.
+    pub model: Option<PathBuf>,
+}
+
+/// An index that can be asked.
+pub struct Session {
+    target: Target,
+    host: HostSpec,
+    /// The index, as the server has it.
+    pub opened: OpenedIndex,
+    connection: Connection,
+}
+
+impl Session {
+    /// Opens the index on the first host that can be asked. That another than the preferred one answers is told.
+    pub async fn open(target: Target) -> Result<Self> {
+        let (host, opened, connection) = open(&target).await?;
+        Ok(Self { target, host, opened, connection })
+    }
+
+    /// Names of the collection's pictures.
+    pub fn paths(&self) -> Paths<'_> {
+        Paths { shared: &self.target.hosts.shared, host: &self.host, root: &self.opened.root }
+    }
+
+    /// The index, as it is here.
+    pub fn prefix(&self) -> &IndexPrefix {
+        &self.target.prefix
+    }
+
+    /// Asks. A server that left since the last question, or ends while it is being asked, is started once more.
+    pub async fn search(&mut self, question: &SearchRequest) -> Result<SearchResponse> {
+        match self.post("search", question).await {
+            Err(AskError::Broken(_)) => {
+                (self.host, self.opened, self.connection) = open(&self.target).await?;
+                Ok(self.post("search", question).await?)
+            }
+            answer => Ok(answer?),
+        }
+    }
+
+    /// Has pictures copied; what became of each. Not repeated when the connection breaks: some may be copied already.
+    pub async fn copy(&mut self, request: &CopyRequest) -> Result<Vec<Copied>> {
+        let response: CopyResponse = self.post("copy", request).await?;
+        Ok(response.copies)
+    }
+
+    /// A small JPEG of a picture, about `height` pixels high.
+    pub async fn thumbnail(&mut self, canonical: &str, height: u32) -> Result<Bytes> {
+        let path = utf8_percent_encode(canonical, NON_ALPHANUMERIC);
+        let target = format!("/v1/indexes/{}/thumbnail?path={path}&height={height}", self.opened.name);
+        Ok(self.connection.get(&target).await?)
+    }
+
+    async fn post<A: DeserializeOwned>(&mut self, what: &str, body: &impl Serialize) -> Result<A, AskError> {
+        self.connection.post(&format!("/v1/indexes/{}/{what}", self.opened.name), body).await
+    }
+}
+
+/// The first host that can be asked, with the index opened there.
+async fn open(target: &Target) -> Result<(HostSpec, OpenedIndex, Connection)> {
+    let (first, others) = target.candidates.split_first().context("no host may be asked")?;
+    let bounded = !others.is_empty();
+    let error = match open_on(first, target, bounded).await {
+        Ok((opened, connection)) => return Ok((first.clone(), opened, connection)),
+        // It is up and knows better.
+        Err(e) if others.is_empty() || e.is::<AskError>() => return Err(e),
+        Err(e) => e,
+    };
+    let mut away = format!("{error:#}");
+    for host in others {
+        match open_on(host, target, bounded).await {
+            Ok((opened, connection)) => {
+                note(&format!("query: {away}"));
+                note(&format!("query: {} answers instead", host.name));
+                return Ok((host.clone(), opened, connection));
+            }
+            Err(e) => away += &format!("; {} cannot answer instead: {e:#}", host.name),
+        }
+    }
+    Err(anyhow::Error::msg(away))
+}
+
+async fn open_on(host: &HostSpec, target: &Target, bounded: bool) -> Result<(OpenedIndex, Connection)> {
+    let here = target.prefix.dir().to_str().context("the index's path is not UTF-8")?;
+    let model = target.model.as_deref().map(|m| find::model(m, host)).transpose()?;
+    let open = OpenIndex { index_prefix: host.path_there(here), model, root_here: None };
+    let stream = match connect::warm(host).await? {
+        Some(stream) => stream,
+        None => connect(host, bounded).await?,
+    };
+    let (opened, mut connection) = match open_over(stream, &open).await {
+        // It left, or the way to it broke, since the last question.
+        Err(AskError::Broken(_)) => open_over(connect(host, bounded).await?, &open).await?,
+        opened => opened?,
+    };
+    // The server tells the root; only the asker's path maps tell where that host sees it.
+    let root_here = Paths { shared: &target.hosts.shared, host, root: &opened.root }.root_there();
+    if root_here.is_some() {
+        let opened = connection.post("/v1/indexes", &OpenIndex { root_here, ..open }).await?;
+        return Ok((opened, connection));
+    }
+    Ok((opened, connection))
+}
+
+async fn connect(host: &HostSpec, bounded: bool) -> Result<UnixStream> {
+    if !bounded {
+        return connect::connect(host).await;
+    }
+    let late = || format!("{}: no server listens there within {} s", host.name, BOUND.as_secs());
+    timeout(BOUND, connect::connect(host)).await.with_context(late)?
+}
+
+async fn open_over(stream: UnixStream, open: &OpenIndex) -> Result<(OpenedIndex, Connection), AskError> {
+    let mut connection = Connection::over(stream).await?;
+    let opened = connection.post("/v1/indexes", open).await?;
+    Ok((opened, connection))
+}
