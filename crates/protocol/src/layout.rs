@@ -94,6 +94,11 @@ impl IndexPrefix {
         self.0.join("merge.lock")
     }
 
+    /// `P/thumbnails`, small versions of pictures. It may be removed at any time.
+    pub fn thumbnails(&self) -> PathBuf {
+        self.0.join("thumbnails")
+    }
+
     /// The folder beside the index where `query` puts copies of matches.
     pub fn results(&self) -> PathBuf {
         self.0.parent().unwrap_or(Path::new("")).join("image_results")

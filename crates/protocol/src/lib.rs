@@ -20,6 +20,7 @@ pub mod search;
 pub mod setup;
 pub mod socket;
 mod stages;
+pub mod stats;
 
 pub use bounded::lines;
 pub use chunk::{Chunk, Chunker, chunk_name};

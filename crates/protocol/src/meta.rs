@@ -9,6 +9,7 @@ pub const FORMAT_VERSION: u32 = 1;
 
 /// What decides whether two vectors may stand in one index.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelIdentity {
     /// The model's name as a person knows it.
     pub model_name: String,

@@ -4,18 +4,30 @@
 //! - `POST /v1/indexes` [`OpenIndex`] -> [`OpenedIndex`]: loads an index or finds it loaded
 //! - `POST /v1/indexes/NAME/search` [`SearchRequest`] -> [`SearchResponse`]
 //! - `POST /v1/indexes/NAME/duplicates` [`DuplicatesRequest`] -> [`DuplicatesResponse`]
+//! - `POST /v1/indexes/NAME/search/batch` [`BatchRequest`] -> [`BatchResponse`]
+//! - `GET  /v1/indexes/NAME/thumbnail?path=CANONICAL&height=240` -> a JPEG, of 64 to 1024 pixels in height
+//! - `GET  /v1/indexes/NAME/picture?path=CANONICAL&size=2048` -> a JPEG, of 64 to 4096 pixels on the longer edge
+//! - `GET  /v1/indexes/NAME/stats` -> [`crate::stats::Stats`]
 //! - `POST /v1/indexes/NAME/copy` [`CopyRequest`] -> [`CopyResponse`]
 //! - `POST /v1/stop`: the server ends
+//! - `GET  /v1/openapi.json`: all of this as an OpenAPI document
 //!
 //! An answer that is not 2xx carries an [`ApiError`].
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
-/// The most matches that one question may ask for.
+/// The most matches that one question may ask for, or all questions of a batch together.
 pub const MAX_TOP_K: usize = 100_000;
+
+/// The most terms of one question.
+pub const MAX_TERMS: usize = 64;
+
+/// The most questions of one batch.
+pub const MAX_BATCH: usize = 1_000;
 
 /// The state of a server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Status {
     /// Version of the software.
     pub version: String,
@@ -27,6 +39,8 @@ pub struct Status {
 
 /// Asks for an index to be loaded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct OpenIndex {
     /// The index's prefix as the server's host sees it.
     pub index_prefix: String,
@@ -40,6 +54,7 @@ pub struct OpenIndex {
 
 /// A loaded index.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OpenedIndex {
     /// Its name in the API's paths.
     pub name: String,
@@ -57,14 +72,18 @@ pub struct OpenedIndex {
 
 /// A question. Its vector is the sum of its terms' vectors, each of length one and multiplied by its weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct SearchRequest {
     /// Words: short for one term of weight 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// What is looked for, and, with negative weights, what is not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(max_items = 64))]
     pub terms: Vec<Term>,
     /// How many matches.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100_000))]
     pub top_k: usize,
     /// Which pictures may match at all. As many matches are found as if there were no others.
     #[serde(default)]
@@ -104,7 +123,8 @@ impl SearchRequest {
 }
 
 /// One summand of a question.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Term {
     /// Negative takes away.
     #[serde(default = "one")]
@@ -118,8 +138,32 @@ fn one() -> f32 {
     1.0
 }
 
+/// Of an object with two meanings none is chosen, which a flattened enum would do.
+impl<'de> Deserialize<'de> for Term {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename = "Term", deny_unknown_fields)]
+        struct Fields {
+            #[serde(default = "one")]
+            weight: f32,
+            text: Option<String>,
+            picture: Option<String>,
+            path: Option<String>,
+        }
+        let fields = Fields::deserialize(input)?;
+        let what = match (fields.text, fields.picture, fields.path) {
+            (Some(text), None, None) => What::Text(text),
+            (None, Some(picture), None) => What::Picture(picture),
+            (None, None, Some(path)) => What::Path(path),
+            _ => return Err(de::Error::custom("a term has one of `text`, `picture` and `path`")),
+        };
+        Ok(Self { weight: fields.weight, what })
+    }
+}
+
 /// What a term's vector is of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum What {
     /// Words.
@@ -132,6 +176,7 @@ pub enum What {
 
 /// Which pictures may match. All that are given must hold; of a list, one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Filters {
     /// In one of these folders or below: canonical paths, or paths below the root.
@@ -162,6 +207,7 @@ pub struct Filters {
 
 /// The shape of an upright picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Orientation {
     /// Wider than high.
@@ -174,6 +220,7 @@ pub enum Orientation {
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SearchResponse {
     /// The generation that answered.
     pub generation: u64,
@@ -188,8 +235,38 @@ pub struct SearchResponse {
     pub warning: Option<String>,
 }
 
+/// Several questions, as those of a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct BatchRequest {
+    /// At most [`MAX_BATCH`], whose `top_k` are together at most [`MAX_TOP_K`].
+    #[cfg_attr(feature = "openapi", schema(max_items = 1_000))]
+    pub requests: Vec<SearchRequest>,
+}
+
+/// Answers to several questions, all from one generation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BatchResponse {
+    /// For each question, in their order.
+    pub answers: Vec<Answered>,
+}
+
+/// What became of one question of several.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Answered {
+    /// Its answer.
+    Answer(SearchResponse),
+    /// Why there is none.
+    Error(String),
+}
+
 /// One found picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Match {
     /// From 1.
     pub rank: usize,
@@ -210,6 +287,7 @@ pub struct Match {
 
 /// What an index knows of a picture's file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FileFacts {
     /// Its length.
     pub size_bytes: u64,
@@ -282,6 +360,8 @@ pub struct Duplicate {
 
 /// Asks for copies of pictures into a folder, made on the server's host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct CopyRequest {
     /// Canonical paths, best first.
     pub paths: Vec<String>,
@@ -295,6 +375,7 @@ pub struct CopyRequest {
 
 /// What became of the copies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CopyResponse {
     /// For each path of the request, in its order.
     pub copies: Vec<Copied>,
@@ -302,6 +383,7 @@ pub struct CopyResponse {
 
 /// One copy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Copied {
     /// The copy's path on the server's host.
@@ -312,7 +394,25 @@ pub enum Copied {
 
 /// Why a request was not answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ApiError {
     /// The error and what to do.
     pub error: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_term_is_one_thing_and_is_read_as_it_is_written() {
+        let read = |text: &str| serde_json::from_str::<Term>(text).map_err(|e| e.to_string());
+        let term = Term { weight: -0.5, what: What::Path("/p/a.jpg".into()) };
+        assert_eq!(read(&serde_json::to_string(&term).unwrap()), Ok(term));
+        assert_eq!(read(r#"{"text": "a cat"}"#), Ok(Term { weight: 1.0, what: What::Text("a cat".into()) }));
+        for bad in [r#"{"weight": 1}"#, r#"{"text": "a", "path": "/b"}"#] {
+            assert!(read(bad).unwrap_err().contains("one of `text`, `picture` and `path`"), "{bad}");
+        }
+        assert!(read(r#"{"text": "a", "wieght": 2}"#).unwrap_err().contains("wieght"));
+    }
 }
