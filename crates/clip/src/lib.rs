@@ -18,6 +18,7 @@ mod model;
 mod preprocess;
 mod resize;
 mod runtime;
+mod show;
 mod store;
 mod tokenizer;
 
