@@ -89,17 +89,26 @@ impl Index {
 
     /// Scores of a sample of the collection, ascending.
     fn background(&self, query: &Embedding) -> Vec<f32> {
-        let rows: Vec<u64> = self.sample().collect();
+        let rows: Vec<u64> = self.spread(SAMPLE).collect();
         let mut scores: Vec<f32> =
             rows.par_iter().with_min_len(256).map(|row| score(self.vector(*row), query.values())).collect();
         scores.par_sort_unstable_by(f32::total_cmp);
         scores
     }
 
-    /// Rows that stand for the collection, spread evenly.
-    fn sample(&self) -> impl Iterator<Item = u64> {
+    /// Vectors of at most `most` rows that stand for the collection, spread evenly.
+    ///
+    /// # Errors
+    /// If one of them has no direction.
+    pub fn sample(&self, most: u64) -> Result<Vec<Embedding>, IndexError> {
+        self.sound()?;
+        self.spread(most).map(|row| self.embedding(row)).collect()
+    }
+
+    /// At most `most` rows that stand for the collection, spread evenly.
+    fn spread(&self, most: u64) -> impl Iterator<Item = u64> {
         let rows = self.meta().num_images;
-        let count = rows.min(SAMPLE);
+        let count = rows.min(most);
         // In 128 bits, so that no collection is too large for the product.
         (0..count).map(move |i| (u128::from(i) * u128::from(rows) / u128::from(count)) as u64)
     }
@@ -116,10 +125,10 @@ impl Index {
     /// The mean of a sample of the collection, [D].
     pub(crate) fn mean(&self) -> Vec<f32> {
         let mut sums = vec![0f64; self.meta().model.embedding_dim];
-        for row in self.sample() {
+        for row in self.spread(SAMPLE) {
             sums.iter_mut().zip(self.values(row)).for_each(|(sum, value)| *sum += f64::from(value));
         }
-        let count = self.sample().count().max(1) as f64;
+        let count = self.spread(SAMPLE).count().max(1) as f64;
         sums.iter().map(|sum| (sum / count) as f32).collect()
     }
 

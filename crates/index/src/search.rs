@@ -100,6 +100,11 @@ impl Index {
         &self.meta
     }
 
+    /// Where it is.
+    pub fn prefix(&self) -> &IndexPrefix {
+        &self.prefix
+    }
+
     /// What an asker should know, as that the first pass cannot be used.
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
@@ -149,7 +154,7 @@ impl Index {
                     Some(found) if found < wanted => from = middle + 1,
                     Some(found) if found > wanted => to = middle,
                     Some(_) => {
-                        return Ok(Embedding::normalise(self.values(segment.first_row + middle)).ok());
+                        return self.embedding(segment.first_row + middle).map(Some);
                     }
                     None => return Err(segment.paths.damaged()),
                 }
@@ -209,6 +214,12 @@ impl Index {
     /// A row's vector, [D].
     pub(crate) fn values(&self, row: u64) -> Vec<f32> {
         self.vector(row).as_chunks::<4>().0.iter().map(|v| f32::from_le_bytes(*v)).collect()
+    }
+
+    /// A row's vector as an embedding.
+    pub(crate) fn embedding(&self, row: u64) -> Result<Embedding, IndexError> {
+        let damaged = |_| FileKind::Generation.damaged(&self.segment(row).faiss, format!("row {row} has no direction"));
+        Embedding::normalise(self.values(row)).map_err(damaged)
     }
 
     /// A row's canonical path.
