@@ -1,20 +1,44 @@
-//! Text encoders, each loaded once and shared by all indexes that were made with the same model. One that no index
-//! needs any more is dropped.
+//! Models' encoders, each loaded once and shared by all indexes that were made with the same model: that for texts at
+//! once, that for pictures when somebody first asks with one. What no index needs any more is dropped.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use clip::{Model, ModelError, TextEncoder};
-use protocol::{Embedding, IndexMeta};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use clip::{
+    DecodeLimits, DecodeMode, EncoderOptions, ImageEncoder, Model, ModelError, Precision, Provider, TextEncoder, decode,
+};
+use lru::LruCache;
+use protocol::{Embedding, IndexMeta, hash_hex};
 
 use crate::refusal::Refusal;
+use crate::templates::phrases;
 
 const FOLDER_HINT: &str = "if the index's model is a folder on this machine, say which: query --model FOLDER";
 
-/// A text encoder that several askers use in turn.
+/// Vectors of texts and pictures that are remembered, so that who asks again, or takes a letter back, waits for no model:
+/// 2 MiB for vectors of 512 values.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1024).expect("it is not zero");
+
+/// Phrases that are encoded at once, which bounds what the model needs for them.
+const PHRASES_AT_ONCE: usize = 32;
+
+/// The encoders of one model, which several askers use in turn.
 pub struct SharedEncoder {
-    fingerprint: String,
-    encoder: Mutex<TextEncoder>,
+    model: Model,
+    texts: Mutex<TextEncoder>,
+    pictures: Mutex<Option<ImageEncoder>>,
+    known: Mutex<LruCache<String, Embedding>>,
+}
+
+/// Words that somebody asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Words<'a> {
+    pub text: &'a str,
+    /// Whether they may be averaged over phrases around them.
+    pub templates: bool,
 }
 
 /// The encoders that are loaded, by the fingerprint of their model. The inner lock makes two askers load one once.
@@ -45,19 +69,114 @@ impl Encoders {
     }
 }
 
+impl Words<'_> {
+    fn key(&self) -> String {
+        format!("words {} {}", self.templates, hash_hex(self.text.as_bytes()))
+    }
+
+    fn phrases(&self) -> Vec<String> {
+        if self.templates { phrases(self.text) } else { vec![self.text.to_owned()] }
+    }
+}
+
 impl SharedEncoder {
     /// Fingerprint of its model.
     pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
+        self.model.fingerprint()
     }
 
-    /// The embedding of one text. Takes tens of milliseconds.
-    pub fn encode(&self, text: &str) -> Result<Embedding, Refusal> {
+    /// The embeddings of words, in their order. What is not remembered takes tens of milliseconds.
+    pub fn words(&self, asked: &[Words]) -> Result<Vec<Embedding>, Refusal> {
+        let keys: Vec<String> = asked.iter().map(Words::key).collect();
+        let recall = || keys.iter().map(|key| self.recall(key)).collect::<Vec<_>>();
+        if let Some(all) = recall().into_iter().collect() {
+            return Ok(all);
+        }
         // A text that made an earlier call panic has left nothing behind that the next could meet.
-        let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
-        let embeddings = encoder.encode(&[text]).map_err(|e| Refusal::failed(&e))?;
-        embeddings.into_iter().next().ok_or_else(|| Refusal::bad("the model gave no vector for this text"))
+        let mut encoder = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who had it before may have asked for the same.
+        let known = recall();
+        let unknown = asked.iter().zip(&known).filter(|(_, known)| known.is_none());
+        let phrases: Vec<Vec<String>> = unknown.map(|(words, _)| words.phrases()).collect();
+        let flat: Vec<&str> = phrases.iter().flatten().map(String::as_str).collect();
+        let mut vectors = Vec::with_capacity(flat.len());
+        for some in flat.chunks(PHRASES_AT_ONCE) {
+            vectors.extend(encoder.encode(some).map_err(|e| Refusal::failed(&e))?);
+        }
+        drop(encoder);
+        let (mut vectors, mut phrases) = (vectors.into_iter(), phrases.into_iter());
+        let embedding = |(known, key): (Option<Embedding>, &String)| match known {
+            Some(embedding) => Ok(embedding),
+            None => {
+                let count = phrases.next().expect("there are phrases for what is not known").len();
+                let embedding = mean(vectors.by_ref().take(count).collect())?;
+                Ok(self.remember(key.clone(), embedding))
+            }
+        };
+        known.into_iter().zip(&keys).map(embedding).collect()
     }
+
+    /// The embedding of a picture's file, in base64. The first one loads the encoder, which takes seconds; then what is
+    /// not remembered takes a tenth of one.
+    pub fn picture(&self, base64: &str) -> Result<Embedding, Refusal> {
+        let key = format!("picture {}", hash_hex(base64.as_bytes()));
+        if let Some(embedding) = self.recall(&key) {
+            return Ok(embedding);
+        }
+        // One at a time, also for decoding: so the memory for all is that for one.
+        let mut slot = self.pictures.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = BASE64_STANDARD.decode(base64);
+        let bytes =
+            bytes.map_err(|e| Refusal::bad(format!("the picture is not in base64 (RFC 4648, with padding): {e}")))?;
+        let preprocess = self.model.preprocess();
+        // Fast, as a worker decodes unless it is told otherwise.
+        let picture = decode(&bytes, DecodeMode::Fast, preprocess.side(), &DecodeLimits::default());
+        let picture = picture.map_err(|e| {
+            Refusal::bad(format!("the picture cannot be read, {e}: send the whole file of one that can be indexed"))
+        })?;
+        drop(bytes);
+        let encoder = match &mut *slot {
+            Some(encoder) => encoder,
+            none => none.insert(self.model.image_encoder(&FOR_QUESTIONS).map_err(|e| Refusal::failed(&e))?),
+        };
+        let found = encoder.encode(&preprocess.apply(&picture)).map_err(|e| Refusal::failed(&e))?.pop();
+        let embedding = found.and_then(Result::ok);
+        let embedding =
+            embedding.ok_or_else(|| Refusal::bad("the model gives no vector for this picture: try another"))?;
+        Ok(self.remember(key, embedding))
+    }
+
+    fn recall(&self, key: &str) -> Option<Embedding> {
+        self.known.lock().expect("nothing panics in it").get(key).cloned()
+    }
+
+    fn remember(&self, key: String, embedding: Embedding) -> Embedding {
+        self.known.lock().expect("nothing panics in it").put(key, embedding.clone());
+        embedding
+    }
+}
+
+/// The reference, whatever the index was made with: it is what every vector of the index is held against, any machine
+/// has it, and for one picture it is ready soonest and takes the least memory.
+const FOR_QUESTIONS: EncoderOptions = EncoderOptions {
+    threads: 0,
+    provider: Provider::Cpu,
+    precision: Precision::Fp32,
+    batch: 1,
+    memory: None,
+    max_deviation: EncoderOptions::MAX_DEVIATION,
+};
+
+/// The direction in the middle of several.
+fn mean(mut embeddings: Vec<Embedding>) -> Result<Embedding, Refusal> {
+    if embeddings.len() == 1 {
+        return Ok(embeddings.remove(0));
+    }
+    let mut sum = vec![0.0; embeddings.first().map_or(0, Embedding::dim)];
+    for embedding in &embeddings {
+        sum.iter_mut().zip(embedding.values()).for_each(|(s, v)| *s += v);
+    }
+    Embedding::normalise(sum).map_err(|e| Refusal::failed(&e))
 }
 
 fn load(name: &str, folder: Option<&str>, fingerprint: &str) -> Result<SharedEncoder, Refusal> {
@@ -75,6 +194,6 @@ fn load(name: &str, folder: Option<&str>, fingerprint: &str) -> Result<SharedEnc
             model.fingerprint()
         )));
     }
-    let encoder = model.text_encoder(0).map_err(|e| Refusal::failed(&e))?;
-    Ok(SharedEncoder { fingerprint: fingerprint.to_owned(), encoder: Mutex::new(encoder) })
+    let texts = Mutex::new(model.text_encoder(0).map_err(|e| Refusal::failed(&e))?);
+    Ok(SharedEncoder { model, texts, pictures: Mutex::new(None), known: Mutex::new(LruCache::new(REMEMBERED)) })
 }

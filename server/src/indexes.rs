@@ -9,14 +9,18 @@ use std::time::{Duration, Instant};
 
 use index::{Duplicates, Found, Index, Wanted};
 use protocol::search::{DuplicatesRequest, FileFacts, Match, OpenIndex, OpenedIndex, SearchRequest};
-use protocol::{IndexMeta, IndexPrefix};
-use tokio::sync::Semaphore;
+use protocol::stats::Stats;
+use protocol::{IndexMeta, IndexPrefix, Root};
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::spawn_blocking;
 
 use crate::encoders::{Encoders, SharedEncoder};
 use crate::log::Log;
+use crate::pictures::Gallery;
 use crate::question;
 use crate::refusal::Refusal;
+use crate::stats::{self, Survey};
+use crate::thumbnails::Thumbnails;
 
 /// Between two looks for a newer generation.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -50,16 +54,20 @@ struct Slot {
     look: Arc<tokio::sync::Mutex<Instant>>,
     /// Where its model is, if somebody said so.
     model: Mutex<Option<String>>,
+    /// Where this host sees the root, if somebody said so.
+    root_here: Mutex<Option<String>>,
+    thumbnails: OnceCell<Arc<Thumbnails>>,
 }
 
 /// What answers now, and what its askers should know.
-type Standing = (Arc<Loaded>, Option<String>);
+pub type Standing = (Arc<Loaded>, Option<String>);
 
 /// One generation of an index and the encoder for its questions.
 pub struct Loaded {
     index: Arc<Index>,
     encoder: Arc<SharedEncoder>,
     turns: Arc<Semaphore>,
+    survey: OnceCell<Survey>,
 }
 
 impl Indexes {
@@ -72,12 +80,15 @@ impl Indexes {
 
     /// Loads an index, or finds it loaded.
     pub async fn open(self: &Arc<Self>, request: OpenIndex) -> Result<OpenedIndex, Refusal> {
-        let model = request.model;
+        let (model, root_here) = (request.model, request.root_here);
         let prefix =
             spawn_blocking(move || resolve(&request.index_prefix)).await.map_err(|e| Refusal::failed(&e))??;
         let slot = self.slots().by_prefix.entry(prefix.clone()).or_insert_with(|| Arc::new(Slot::new(prefix))).clone();
         if model.is_some() {
             *slot.model.lock().expect("nothing panics in it") = model;
+        }
+        if root_here.is_some() {
+            *slot.root_here.lock().expect("nothing panics in it") = root_here;
         }
         let (loaded, _) = self.follow(slot.clone()).await?;
         Ok(slot.describe(&loaded))
@@ -92,6 +103,18 @@ impl Indexes {
     /// What answers now for the index of this name, without a look for a newer generation.
     pub fn get(&self, name: &str) -> Result<Arc<Loaded>, Refusal> {
         self.slot(name)?.standing().map(|(loaded, _)| loaded).ok_or_else(|| not_loaded(name))
+    }
+
+    /// Where the pictures of the index of this name are.
+    pub async fn gallery(&self, name: &str) -> Result<Gallery, Refusal> {
+        let (slot, loaded) = (self.slot(name)?, self.get(name)?);
+        let (prefix, cache_dir) = (slot.prefix.clone(), self.cache_dir.with_file_name("thumbnails"));
+        let finding = async || spawn_blocking(move || Arc::new(Thumbnails::of(&prefix, &cache_dir))).await;
+        let thumbnails = slot.thumbnails.get_or_try_init(finding).await.map_err(|e| Refusal::failed(&e))?.clone();
+        let canonical = loaded.meta().root.clone();
+        let here = slot.root_here.lock().expect("nothing panics in it").clone();
+        let root = Arc::new(Root::new(here.unwrap_or_else(|| canonical.clone()), canonical));
+        Ok(Gallery { loaded, root, thumbnails })
     }
 
     /// All that are loaded, by name.
@@ -185,7 +208,7 @@ impl Indexes {
             // A generation of another model came between the two looks.
             encoder = self.encoders.of(index.meta(), model).await?;
         }
-        Ok(Loaded { index: Arc::new(index), encoder, turns: self.turns.clone() })
+        Ok(Loaded { index: Arc::new(index), encoder, turns: self.turns.clone(), survey: OnceCell::new() })
     }
 
     fn switch(&self, slot: &Slot, loaded: Loaded) -> Standing {
@@ -238,6 +261,8 @@ impl Slot {
             standing: RwLock::new(None),
             look: Arc::new(tokio::sync::Mutex::new(Instant::now())),
             model: Mutex::new(None),
+            root_here: Mutex::new(None),
+            thumbnails: OnceCell::new(),
         }
     }
 
@@ -275,12 +300,33 @@ impl Loaded {
         self.index.warning().map(str::to_owned)
     }
 
+    /// Whether a picture of this canonical path stands in it.
+    pub fn holds(&self, path: &str) -> Result<bool, Refusal> {
+        Ok(self.index.vector_of(path).map_err(|e| Refusal::failed(&e))?.is_some())
+    }
+
+    /// What it holds. All rows are looked at once.
+    pub async fn stats(self: Arc<Self>) -> Result<Stats, Refusal> {
+        let all = self.clone();
+        let surveying = async || {
+            let survey = spawn_blocking(move || Survey::of(&all.index, &all.encoder)).await;
+            survey.map_err(|e| Refusal::failed(&e))?
+        };
+        let survey = self.survey.get_or_try_init(surveying).await?.clone();
+        let telling = spawn_blocking(move || stats::tell(&self.index, survey));
+        telling.await.map_err(|e| Refusal::failed(&e))?
+    }
+
     /// The matches of a question.
     pub async fn answer(self: Arc<Self>, request: SearchRequest) -> Result<Vec<Match>, Refusal> {
+        let all = self.clone();
+        // Without a turn: a model that is being loaded for one question keeps nobody else's from being searched.
+        let embedding = spawn_blocking(move || (question::embed(&request, &all.encoder, &all.index), request));
+        let (question, request) = embedding.await.map_err(|e| Refusal::failed(&e))?;
+        let question = question?;
         let turn = self.turns.clone().acquire_owned().await.map_err(|e| Refusal::failed(&e))?;
         let searching = spawn_blocking(move || {
             let _turn = turn;
-            let question = question::embed(&request, &self.encoder)?;
             let SearchRequest { top_k, exact, collapse, min_percentile, .. } = request;
             let wanted = Wanted { k: top_k, exact, collapse, min_percentile, keep: None };
             let found = self.index.find(&question, &wanted).map_err(|e| Refusal::failed(&e))?;

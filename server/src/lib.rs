@@ -9,10 +9,16 @@ mod encoders;
 mod ensure;
 mod indexes;
 mod log;
+mod memory;
+mod pictures;
 mod question;
 mod refusal;
+mod request;
 mod routes;
 mod signals;
+mod stats;
+mod templates;
+mod thumbnails;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,12 +28,13 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use protocol::Exit;
 use tokio::net::UnixListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::activity::Activity;
 use crate::claim::Claim;
 use crate::indexes::Indexes;
 use crate::log::Log;
+use crate::pictures::Studio;
 use crate::routes::App;
 
 /// How long requests in hand may still take once the server has been told to end.
@@ -99,6 +106,8 @@ async fn serve(mut claim: Claim, idle: Duration, log: Arc<Log>) -> Result<()> {
         log: log.clone(),
         activity: activity.clone(),
         stop: stop.clone(),
+        room: Arc::new(Semaphore::new(request::ROOM_MIB)),
+        studio: Arc::new(Studio::new()),
     };
     log.line(&format!("version {} listens on {}", protocol::VERSION, claim.socket().display()));
 

@@ -6,6 +6,45 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use protocol::search::ApiError;
 
+/// How a request about an index can be refused, for the description of the routes.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "only its description is used")]
+pub enum Refused {
+    /// It cannot be understood, or asks for nothing
+    #[response(status = 400)]
+    Bad(ApiError),
+    /// What it names does not exist
+    #[response(status = 404)]
+    Absent(ApiError),
+    /// What it names is not what it should be
+    #[response(status = 422)]
+    Unfit(ApiError),
+    /// The server could not do it
+    #[response(status = 500)]
+    Failed(ApiError),
+    /// The share does not answer
+    #[response(status = 504)]
+    Stuck(ApiError),
+}
+
+/// How a request with a body can be refused besides.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "only its description is used")]
+pub enum BodyRefused {
+    /// It did not arrive in time
+    #[response(status = 408)]
+    Late(ApiError),
+    /// The index and the model do not fit together
+    #[response(status = 409)]
+    Conflict(ApiError),
+    /// It is too large
+    #[response(status = 413)]
+    TooLarge(ApiError),
+    /// It is not said to be JSON
+    #[response(status = 415)]
+    NotJson(ApiError),
+}
+
 /// An answer that is not one.
 #[derive(Debug)]
 pub struct Refusal {
@@ -22,6 +61,21 @@ impl Refusal {
     /// What it names does not exist.
     pub fn absent(error: impl Into<String>) -> Self {
         Self { status: StatusCode::NOT_FOUND, error: error.into() }
+    }
+
+    /// What it names is there, but is not what it should be.
+    pub fn unfit(error: impl Into<String>) -> Self {
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, error: error.into() }
+    }
+
+    /// It did not arrive in time.
+    pub fn late(error: impl Into<String>) -> Self {
+        Self { status: StatusCode::REQUEST_TIMEOUT, error: error.into() }
+    }
+
+    /// What it needs does not answer.
+    pub fn stuck(error: impl Into<String>) -> Self {
+        Self { status: StatusCode::GATEWAY_TIMEOUT, error: error.into() }
     }
 
     /// The route exists, but not for this method.

@@ -307,6 +307,7 @@ pub struct FileFacts {
 /// Asks for groups of nearly the same pictures in the whole collection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DuplicatesRequest {
     /// How many groups at most, the largest first.
     pub max_groups: usize,
@@ -322,6 +323,7 @@ impl Default for DuplicatesRequest {
 
 /// Groups of nearly the same pictures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DuplicatesResponse {
     /// The generation that answered.
     pub generation: u64,
@@ -342,6 +344,7 @@ pub struct DuplicatesResponse {
 
 /// Pictures that are all nearly the same as the first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DuplicateGroup {
     /// How many they are.
     pub count: u64,
@@ -351,6 +354,7 @@ pub struct DuplicateGroup {
 
 /// A picture of a group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Duplicate {
     /// Canonical path.
     pub path: String,
