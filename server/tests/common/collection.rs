@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clip::Model;
 use index::{MergeRequest, PartRef, Row, Sources, merge, publish_part};
-use protocol::{ImagePath, IndexPrefix, ModelIdentity, PartMeta};
+use protocol::{Embedding, ImagePath, IndexPrefix, ModelIdentity, PartMeta};
 
 use super::Home;
 
@@ -51,20 +51,28 @@ impl Collection {
     /// Adds pictures and makes a new generation of the index.
     pub fn add(&self, words: &[&str]) {
         let vectors = Model::open("demo").unwrap().text_encoder(0).unwrap().encode(words).unwrap();
-        let dim = vectors[0].dim();
-        let rows = words.iter().zip(vectors).map(|(words, embedding)| {
-            fs::write(self.picture(words), words).unwrap();
+        let file = |(words, embedding): (&&str, _)| (format!("{words}.jpg"), words.as_bytes().to_vec(), embedding);
+        self.add_files(words.iter().zip(vectors).map(file).collect());
+    }
+
+    /// Adds files, sorted by name, with their vectors, and makes a new generation of the index.
+    pub fn add_files(&self, files: Vec<(String, Vec<u8>, Embedding)>) {
+        let dim = files[0].2.dim();
+        let name =
+            protocol::hash_hex(files.iter().flat_map(|(name, _, _)| name.bytes()).collect::<Vec<_>>().as_slice());
+        let rows = files.into_iter().map(|(name, bytes, embedding)| {
+            fs::write(self.root.join(&name), &bytes).unwrap();
             Row {
-                path: ImagePath::new(format!("{words}.jpg")).unwrap(),
+                path: ImagePath::new(name).unwrap(),
                 embedding,
-                size_bytes: words.len() as u64,
+                size_bytes: bytes.len() as u64,
                 mtime_ns: 1,
-                content_hash: protocol::hash_hex(words.as_bytes()),
+                content_hash: protocol::hash_hex(&bytes),
             }
         });
         let meta = PartMeta {
             format_version: protocol::FORMAT_VERSION,
-            name: protocol::hash_hex(words.concat().as_bytes()),
+            name,
             root: self.root.to_str().unwrap().to_owned(),
             model: ModelIdentity { embedding_dim: dim, ..self.model.clone() },
             host: "localhost".to_owned(),
@@ -83,6 +91,11 @@ impl Collection {
         })
         .unwrap();
     }
+}
+
+/// A picture of those that the model's tests have.
+pub fn golden(name: &str) -> Vec<u8> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/clip/tests/golden").join(name)).unwrap()
 }
 
 /// Copies a folder, as that of a model.

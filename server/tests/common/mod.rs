@@ -146,6 +146,13 @@ pub const JSON: &str = "content-type: application/json\r\n";
 
 /// One request on a connection of its own; `None` if there is no server or it breaks off.
 pub fn http(socket: &Path, method: &str, path: &str, headers: &str, body: &[u8]) -> Option<(u16, Value)> {
+    let (status, _, body) = exchange(socket, method, path, headers, body)?;
+    let json = serde_json::from_slice(&body);
+    Some((status, json.unwrap_or_else(|e| panic!("{path}: {e}: {:?}", String::from_utf8_lossy(&body)))))
+}
+
+/// The same for any answer: its status, head and body.
+pub fn exchange(socket: &Path, method: &str, path: &str, headers: &str, body: &[u8]) -> Option<(u16, String, Vec<u8>)> {
     let mut stream = UnixStream::connect(socket).ok()?;
     let length = body.len();
     let head = format!(
@@ -155,10 +162,16 @@ pub fn http(socket: &Path, method: &str, path: &str, headers: &str, body: &[u8])
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8(answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some((status, serde_json::from_str(body).unwrap_or_else(|e| panic!("{path}: {e}: {body:?}"))))
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n")?;
+    let body = answer.split_off(end + 4);
+    let head = String::from_utf8(answer).ok()?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, head, body))
+}
+
+/// A text as it stands in an address.
+pub fn percent(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 /// Waits for a condition.
