@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building and testing need, says what, and changes nothing that is already there.
 #   scripts/setup.sh build    compiler tools, ONNX Runtime, libheif  (make demo, make build)
-#   scripts/setup.sh test     also sshd, sshfs, shellcheck, strace, an emulator of old processors, a BLAS for faiss, Python's polars and
-#                             faiss, cargo-deny                      (make test, make lint)
+#   scripts/setup.sh test     also sshd, sshfs, shellcheck, strace, an emulator of old processors, a BLAS for faiss, Python's polars,
+#                             faiss and schemathesis, cargo-deny     (make test, make lint)
 # Written for bash 3.2, which is what macOS has.
 set -euo pipefail
 
@@ -52,6 +52,7 @@ debian() {
     need iproute2 has ip
     need procps has pgrep
     need strace has strace
+    need curl has curl
     need sshfs has sshfs
   fi
   [ ${#missing[@]} -gt 0 ] || return 0
@@ -163,10 +164,10 @@ PYTHON
   ln -sfn "$wheel-$version/$library" "$home/$library"
 }
 
-# Tests open every file in Python, as other programs do.
+# Tests open every file in Python, as other programs do, and hold the server against its description.
 python_packages() {
   [ "$level" = test ] || return 0
-  local want='polars==2.1.0 faiss-cpu==1.15.1 numpy==2.4.6' python=$cache/python/bin/python
+  local want='polars==2.1.0 faiss-cpu==1.15.1 numpy==2.4.6 schemathesis==4.32.5' python=$cache/python/bin/python
   [ "$(cat "$cache/python/packages" 2>/dev/null)" = "$want" ] && return
   python_venv
   say "installing Python packages for the tests: $want"

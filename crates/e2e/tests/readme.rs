@@ -6,9 +6,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use e2e::{finish, program};
+use e2e::{Lab, finish, program, python};
 
 const PROGRAMS: [&str; 4] = ["controller", "worker", "merger", "query"];
+
+/// The index of the README's examples for other programs.
+const INDEX: &str = "/nas/joe/imageindex";
 
 /// What `--help` says.
 fn help(name: &str) -> String {
@@ -52,4 +55,30 @@ fn check(page: &str, text: &str, help: &BTreeMap<&str, String>) -> usize {
         }
     }
     checked
+}
+
+#[test]
+fn the_readmes_questions_by_curl_and_python_get_the_answer_that_query_gets() {
+    let lab = Lab::new();
+    lab.draw("", 40, 5);
+    assert_eq!(lab.index(&[]).code, 0);
+    let best = lab.ask("a yellow car", 3);
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md")).unwrap();
+    let here = |code: &str| code.replace(INDEX, lab.prefix().to_str().unwrap());
+    let by_curl: Vec<&str> =
+        text.lines().filter(|l| l.contains("server --ensure |") || l.contains("curl -s")).collect();
+    assert_eq!(by_curl.len(), 3, "{by_curl:?}");
+    let from_python = text.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let mut path = program("server").parent().unwrap().as_os_str().to_owned();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    // The sum may order yellow cars in another way than one text.
+    for (shell, code, best) in
+        [("bash".into(), by_curl.join("\n"), &best[..1]), (python(), from_python.to_owned(), &best)]
+    {
+        let said = finish(lab.in_world(Command::new(shell)).env("PATH", &path).arg("-c").arg(here(&code)));
+        assert_eq!(said.code, 0, "{said:?}");
+        let first = said.out.find(&format!("{}/", lab.images().display())).map(|at| &said.out[at..]);
+        assert!(first.is_some_and(|first| best.iter().any(|path| first.starts_with(path))), "{best:?}: {}", said.out);
+    }
 }

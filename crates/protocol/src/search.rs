@@ -310,8 +310,10 @@ pub struct FileFacts {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DuplicatesRequest {
     /// How many groups at most, the largest first.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100_000))]
     pub max_groups: usize,
     /// How many pictures of each at most.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100_000))]
     pub max_pictures: usize,
 }
 
