@@ -90,6 +90,18 @@ pub struct Args {
     #[arg(long, value_name = "FILE", help_heading = ANSWER)]
     pub html: Option<PathBuf>,
 
+    /// Serve a gallery to the browser of this machine, print its link and open it
+    #[arg(long, conflicts_with_all = ["image", "like", "file", "format", "print0", "open", "html", "no_copy_results", "results_dir"], help_heading = ANSWER)]
+    pub web: bool,
+
+    /// The gallery's port [default: one that is free]
+    #[arg(long, value_name = "N", requires = "web", default_value_t = 0, hide_default_value = true, help_heading = ANSWER)]
+    pub port: u16,
+
+    /// Only print the gallery's link
+    #[arg(long, requires = "web", help_heading = ANSWER)]
+    pub no_open: bool,
+
     /// Do not copy the found pictures
     #[arg(long, conflicts_with = "results_dir", help_heading = ANSWER)]
     pub no_copy_results: bool,
@@ -133,6 +145,7 @@ Examples:
   query sunset --paths-only -0 --no-copy-results | xargs -0 ls -l
   query --file questions.txt --json | jq -r '[.question, .path] | @tsv'
   query                                             # a prompt; :help there says more
+  query --web                                       # a gallery in the browser
 
 When the output is no terminal, columns are separated by tabs and paths are whole.
 Exit codes: 0 found, 1 failed, 2 wrong usage, 130 interrupted.";

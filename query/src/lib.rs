@@ -19,7 +19,9 @@ mod row;
 mod session;
 mod show;
 mod tell;
+mod web;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -31,6 +33,7 @@ use crate::args::Asked;
 use crate::last::Last;
 use crate::session::{Session, Target};
 use crate::tell::patiently;
+use crate::web::Upstream;
 
 /// Something that the person can put right on the command line.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +50,9 @@ pub fn run(args: &Args) -> Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         let began = Instant::now();
+        if args.web {
+            return Ok(unless_interrupted(serve(args)).await?.map_or(Exit::Interrupted, |()| Exit::Done));
+        }
         let Some((mut session, asked)) = unless_interrupted(open(args)).await? else {
             return Ok(Exit::Interrupted);
         };
@@ -80,10 +86,21 @@ async fn open(args: &Args) -> Result<(Session, Asked)> {
     if let Asked::One(summands, Some(rank)) = &mut asked {
         summands.insert(0, Last::load(target.prefix.dir())?.like(*rank)?);
     }
-    let session = patiently(Session::open(target)).await?;
+    Ok((session(target).await?, asked))
+}
+
+/// Serves the gallery, which begins with what was asked.
+async fn serve(args: &Args) -> Result<()> {
+    let server = Upstream::new(session(target(args)?).await?);
+    let question = args.text.clone().or_else(|| (!args.words.is_empty()).then(|| args.words.join(" ")));
+    web::serve(server, args.port, !args.no_open, question).await
+}
+
+async fn session(target: Target) -> Result<Session> {
+    let session = patiently(Session::open(Arc::new(target))).await?;
     // Not remembering only means that the next question has to name the index.
     let _ = fleet::state::remember_index(session.prefix().dir());
-    Ok((session, asked))
+    Ok(session)
 }
 
 /// Which index is meant, and who may be asked about it.

@@ -2,11 +2,14 @@
 //! when one is down.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fleet::{HostSpec, Hosts};
 use hyper::body::Bytes;
+use hyper::http::request::Builder;
+use hyper::{Request, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::IndexPrefix;
 use protocol::search::{Copied, CopyRequest, CopyResponse, OpenIndex, OpenedIndex, SearchRequest, SearchResponse};
@@ -38,7 +41,7 @@ pub struct Target {
 
 /// An index that can be asked.
 pub struct Session {
-    target: Target,
+    target: Arc<Target>,
     host: HostSpec,
     /// The index, as the server has it.
     pub opened: OpenedIndex,
@@ -47,7 +50,7 @@ pub struct Session {
 
 impl Session {
     /// Opens the index on the first host that can be asked. That another than the preferred one answers is told.
-    pub async fn open(target: Target) -> Result<Self> {
+    pub async fn open(target: Arc<Target>) -> Result<Self> {
         let (host, opened, connection) = open(&target).await?;
         Ok(Self { target, host, opened, connection })
     }
@@ -60,6 +63,27 @@ impl Session {
     /// The index, as it is here.
     pub fn prefix(&self) -> &IndexPrefix {
         &self.target.prefix
+    }
+
+    /// Which index it is, and who may be asked.
+    pub fn target(&self) -> &Arc<Target> {
+        &self.target
+    }
+
+    /// The host that answers.
+    pub fn host(&self) -> &HostSpec {
+        &self.host
+    }
+
+    /// Asks a route of the index, as `head` says. An answer is one whatever its status.
+    pub async fn send(
+        &mut self,
+        route: &str,
+        head: impl Fn(Builder) -> Builder,
+        body: Bytes,
+    ) -> Result<Response<Bytes>, AskError> {
+        let request = Request::builder().uri(format!("/v1/indexes/{}/{route}", self.opened.name));
+        self.connection.send(head(request), body).await
     }
 
     /// Asks. A server that left since the last question, or ends while it is being asked, is started once more.
