@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building and testing need, says what, and changes nothing that is already there.
 #   scripts/setup.sh build    compiler tools, ONNX Runtime, libheif  (make demo, make build)
-#   scripts/setup.sh test     also sshd, sshfs, shellcheck, strace, an emulator of old processors, a BLAS for faiss, Python's polars,
-#                             faiss and schemathesis, cargo-deny     (make test, make lint)
+#   scripts/setup.sh test     also sshd, sshfs, shellcheck, strace, an emulator of old processors, a BLAS for faiss, Chromium,
+#                             Python's polars, faiss, schemathesis, playwright and axe, cargo-deny     (make test, make lint)
 # Written for bash 3.2, which is what macOS has.
 set -euo pipefail
 
@@ -54,6 +54,7 @@ debian() {
     need strace has strace
     need curl has curl
     need sshfs has sshfs
+    need chromium has chromium
   fi
   [ ${#missing[@]} -gt 0 ] || return 0
   local sudo=
@@ -164,10 +165,13 @@ PYTHON
   ln -sfn "$wheel-$version/$library" "$home/$library"
 }
 
-# Tests open every file in Python, as other programs do, and hold the server against its description.
+# Tests open every file in Python, as other programs do, hold the server against its description, and the gallery in a
+# browser.
 python_packages() {
   [ "$level" = test ] || return 0
-  local want='polars==2.1.0 faiss-cpu==1.15.1 numpy==2.4.6 schemathesis==4.32.5' python=$cache/python/bin/python
+  # Playwright drives the browser that is installed, and fetches none.
+  local want='polars==2.1.0 faiss-cpu==1.15.1 numpy==2.4.6 schemathesis==4.32.5 playwright==1.65.2 axe-playwright-python==0.1.8'
+  local python=$cache/python/bin/python
   [ "$(cat "$cache/python/packages" 2>/dev/null)" = "$want" ] && return
   python_venv
   say "installing Python packages for the tests: $want"
