@@ -49,9 +49,9 @@ fn draw(lab: &Lab) {
     );
     assert_eq!(said.code, 0, "{said:?}");
     let pictures = fs::read_dir(lab.images()).unwrap().flatten().map(|entry| entry.path());
-    let star = pictures.filter(|path| path.to_string_lossy().contains("/purple_star")).min().expect("one is drawn");
+    let sun = pictures.filter(|path| path.to_string_lossy().contains("/purple_sun")).min().expect("one is drawn");
     for name in ["<img src=x onerror=pwned=1>", "\"><script>pwned=1<!--", "<b onmouseover='pwned=1'>&lt;b&amp;"] {
-        fs::copy(&star, lab.images().join(format!("{name}.jpg"))).unwrap();
+        fs::copy(&sun, lab.images().join(format!("{name}.jpg"))).unwrap();
     }
 }
 
