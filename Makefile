@@ -4,7 +4,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: setup setup-build build demo test chaos lint fuzz bench-setup bench bench-full bench-ask bench-slow bench-scan clean
+.PHONY: setup setup-build build demo test chaos lint fuzz bench-setup bench bench-full bench-ask bench-slow bench-scan screenshots clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -67,6 +67,9 @@ bench-slow: setup ## what a host costs that is four times slower than its weight
 bench-scan: setup ## a run that finds nothing to do, beside a bare walk of the same files
 	cargo build --workspace --bins --examples
 	target/debug/examples/bench_scan
+
+screenshots: setup demo ## make docs/gallery*.png anew
+	scripts/screenshots.sh
 
 clean: ## remove what was built
 	cargo clean

@@ -55,6 +55,7 @@ debian() {
     need curl has curl
     need sshfs has sshfs
     need chromium has chromium
+    need pngquant has pngquant
   fi
   [ ${#missing[@]} -gt 0 ] || return 0
   local sudo=

@@ -1,0 +1,25 @@
+"""Makes the README's pictures of the gallery: screenshots.py LINK FOLDER. `make screenshots` runs it on the demo's index."""
+import pathlib, sys
+
+from playwright.sync_api import expect, sync_playwright
+
+SHOTS = [("gallery", (1280, 800), "light"), ("gallery-dark", (1280, 800), "dark"), ("gallery-narrow", (360, 740), "light")]
+
+
+def main(link, folder):
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
+        for name, (width, height), scheme in SHOTS:
+            page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+            page.goto(f"{link}#q=a+yellow+car")
+            expect(page.locator("[role=option]").first).to_be_visible()
+            page.wait_for_function("[...document.querySelectorAll('.tile')].every(t => t.matches('.shown, .broken'))")
+            page.keyboard.press("ArrowDown")
+            page.keyboard.press("ArrowRight")
+            page.wait_for_timeout(500)  # what fades in is there then
+            page.screenshot(path=pathlib.Path(folder) / f"{name}.png")
+            page.close()
+        browser.close()
+
+
+main(*sys.argv[1:])
