@@ -134,7 +134,7 @@ pub fn min_size(text: &str) -> Result<MinSize, String> {
     }
     let bytes = UNITS.iter().find_map(|(unit, factor)| {
         let number = upper.strip_suffix(unit)?.trim_end();
-        let plain = number.starts_with(|c: char| c.is_ascii_digit()) && number.ends_with(|c: char| c.is_ascii_digit());
+        let plain = number.chars().all(|c| c.is_ascii_digit() || c == '.');
         let bytes = number.parse::<f64>().ok().filter(|_| plain)? * factor;
         (1.0..=1e15).contains(&bytes).then_some(MinSize::Bytes(bytes as u64))
     });

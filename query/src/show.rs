@@ -146,7 +146,8 @@ const COLUMNS: [Column; 6] = [
 
 /// As many digits as tell the best of a large collection apart; nothing is above all.
 pub fn percent(percentile: f64) -> String {
-    format!("{:.2}", (percentile * 100.0).floor() / 100.0)
+    // What stands for a number of two digits must not fall below it.
+    format!("{:.2}", (percentile * 100.0 + 1e-6).floor() / 100.0)
 }
 
 struct Columns {

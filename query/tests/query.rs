@@ -23,7 +23,6 @@ fn wrong_usage_is_said_and_is_exit_2() {
         &["--text", "x", "--top-k", "0"],
         &["--text", "x", "y"],
         &["x", "+"],
-        &["--like", "1", "--index-prefix", "i"],
         &["x", "--html", "a.jpg"],
     ] {
         let output = person.query(arguments);
