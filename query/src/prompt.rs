@@ -22,20 +22,23 @@ use crate::{WrongUsage, html, open, show, unless_interrupted};
 const HISTORY: usize = 2_000;
 
 const HELP: &str = "\
-a yellow car                 words; horse + stripes - grass and 2:cat are sums, \"...\" keeps words together
-./me.jpg                     pictures like this one; + \"at night\" adds words
-:like 3 [+ at night]         like number 3 of the answer
-:text WORDS                  words as they are, whatever they hold
-:more                        the next matches
-:open [3]                    open number 3 (or 1) with the viewer
-:copy [FOLDER]               copy what was found
-:html FILE                   a page with what was found
-:top N                       find N at a time
+a yellow car                    what the pictures should show
+horse + 2:\"tall grass\" - sky   a sum, with a weight; quotes keep words together
+./me.jpg + night                a picture, and words
+:text WORDS                     words as they are, whatever they hold
+:like 3 [+ night]               like number 3 of the answer
+:more                           the next matches
+:open [3]                       open number 3 (or 1) with the viewer
+:copy [FOLDER]                  copy what was found
+:html FILE                      write a page with what was found
+:top N                          find N at a time
+
+Leave pictures out, and ask again; without a value: no longer
 :under FOLDER   :glob PATTERN   :after TIME   :before TIME
 :min-size SIZE  :orientation SHAPE   :min-percentile P
-                             leave pictures out, and ask again; without a value: no longer
-:all                         leave nothing out
-:quit                        leave; so does Ctrl-D. Ctrl-C clears the line or stops a question
+:all                            leave nothing out
+
+:quit or Ctrl-D leaves. Ctrl-C clears the line, or stops a question.
 ";
 
 /// What a line wants.
@@ -70,7 +73,8 @@ pub async fn run(session: Session, args: Args) -> Result<()> {
     // There is none the first time; one that cannot be read only means fewer lines to come back to.
     let _ = editor.load_history(&history());
     let pictures = show::counted(session.opened.num_images, "picture", "pictures");
-    note(&format!("{pictures} in {}; :help says what can be asked, Ctrl-D leaves", session.prefix().dir().display()));
+    note(&format!("{pictures} in {}", session.prefix().dir().display()));
+    note("Ask for what they show; :help says more, Ctrl-D leaves.");
     let mut prompt = Prompt { session, args, asked: None, answer: None };
     loop {
         let line;

@@ -184,9 +184,8 @@ fn single(text: &str) -> Parsed<Summand> {
 /// `2:cat`: a weight and what is behind it.
 fn weighted(text: &str) -> Option<(f32, &str)> {
     let (weight, what) = text.split_once(':')?;
-    let number = weight.contains(|c: char| c.is_ascii_digit())
-        && weight.chars().all(|c| c.is_ascii_digit() || c == '.')
-        && !what.is_empty();
+    let number =
+        weight.contains(|c: char| c.is_ascii_digit()) && weight.chars().all(|c| c.is_ascii_digit() || c == '.');
     Some((weight.parse().ok().filter(|_| number)?, what))
 }
 
@@ -270,6 +269,7 @@ mod tests {
             &[""],
             &[" \t"],
             &["2: "],
+            &["horse", "+", "2:"],
             &["absent.jpg"],
             &["2:absent.jpg"],
             &["https://example.org/a.jpg"],
