@@ -106,8 +106,8 @@ fn what_is_not_in_the_index_or_leads_out_is_not_shown() {
     assert!(Command::new("mkfifo").arg(&bus).status().unwrap().success());
     fs::create_dir(&boat).unwrap();
     fs::remove_file(&tree).unwrap();
-    let cases = [
-        (car.as_path(), 404, "leads out of the collection"),
+    let cases: [(&Path, u16, &str); 12] = [
+        (&car, 404, "leads out of the collection"),
         (&bus, 422, "is not a file"),
         (&boat, 422, "is not a file"),
         (&tree, 404, "is gone"),
