@@ -177,3 +177,44 @@ fn found_pictures_are_copied_and_a_vanished_one_is_told() {
         400
     );
 }
+
+#[test]
+fn matches_have_percentiles_near_duplicates_are_shown_once_and_thresholds_are_checked() {
+    let home = Home::new();
+    let pictures = Collection::new(&home, "a");
+    // Its vector is that of the same words: a copy of the picture.
+    pictures.add(&["a yellow car "]);
+    let server = home.serve(&[]);
+    let name = server.open(pictures.prefix.dir());
+    let route = format!("/v1/indexes/{name}/search");
+    let ask = |more: Value| {
+        let mut question = json!({"text": "a yellow car", "top_k": 10});
+        question.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        server.post(&route, &question)
+    };
+    let (_, all) = ask(json!({"collapse": false}));
+    assert_eq!(paths(&all).len(), 6);
+    let matches = all["matches"].as_array().unwrap();
+    for (place, found) in matches.iter().enumerate().skip(2) {
+        let percentile = found["percentile"].as_f64().unwrap();
+        assert!((percentile - 100.0 * (5 - place) as f64 / 6.0).abs() < 1e-9, "{all}");
+    }
+    let (_, collapsed) = ask(json!({}));
+    assert_eq!((paths(&collapsed).len(), &collapsed["matches"][0]["alike"]), (5, &json!(1)), "{collapsed}");
+    assert_eq!(collapsed["matches"][1]["alike"], 0);
+    let (_, exact) = ask(json!({"exact": true, "collapse": false}));
+    assert_eq!(exact["matches"], all["matches"]);
+    let (_, best) = ask(json!({"min_percentile": 60}));
+    assert_eq!(paths(&best), paths(&collapsed)[..1]);
+    for bad in [json!(-1), json!(100.5), json!("x")] {
+        let (status, answer) = ask(json!({"min_percentile": bad}));
+        assert!((400..500).contains(&status), "{bad}: {answer}");
+    }
+
+    let duplicates = format!("/v1/indexes/{name}/duplicates");
+    let (status, answer) = server.post(&duplicates, &json!({}));
+    assert_eq!((status, &answer["num_groups"], &answer["num_pictures"]), (200, &json!(1), &json!(2)), "{answer}");
+    assert_eq!(answer["groups"][0]["pictures"].as_array().unwrap().len(), 2);
+    assert_eq!(server.post(&duplicates, &json!({"max_groups": 0})).0, 400);
+    assert_eq!(server.post("/v1/indexes/other/duplicates", &json!({})).0, 404);
+}
