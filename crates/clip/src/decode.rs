@@ -9,6 +9,7 @@ mod heif;
 mod jpeg;
 mod jpeg_stream;
 mod jxl;
+mod metadata;
 mod orientation;
 mod other;
 mod raw;
@@ -20,6 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use ::image::ImageFormat;
 use protocol::FailureKind;
 
+use self::metadata::Metadata;
 use self::raw::Raw;
 
 /// How exactly a JPEG is decoded. Other formats are always exact.
@@ -59,6 +61,19 @@ pub struct Picture {
     pub rgb: Vec<u8>,
     /// What of the picture could not be read; what is missing is grey. `None` if it is whole.
     pub damage: Option<String>,
+    /// Width and height before it was scaled while it was decoded; of a RAW file, those of the sensor's picture where it
+    /// tells them.
+    pub full_size: (usize, usize),
+    /// When it was taken, by its EXIF: seconds since 1970, the camera's clock taken for UTC. `None` if it does not say, or
+    /// says nonsense.
+    pub taken_s: Option<i64>,
+}
+
+impl Picture {
+    /// A whole picture of which nothing else is known.
+    pub(crate) fn new(width: usize, height: usize, rgb: Vec<u8>) -> Self {
+        Self { width, height, rgb, damage: None, full_size: (width, height), taken_s: None }
+    }
 }
 
 impl fmt::Debug for Picture {
@@ -138,7 +153,7 @@ fn by_content(
         return jxl::decode(bytes, limits);
     }
     match ::image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, None, mode, target_side, limits),
+        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, Metadata::default(), mode, target_side, limits),
         Ok(ImageFormat::Gif) => gif::decode(bytes, limits),
         Ok(ImageFormat::Tiff) => tiff::decode(bytes, limits),
         Ok(format @ (ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp)) => other::decode(bytes, format, limits),

@@ -152,7 +152,7 @@ mod tests {
     }
 
     fn grey(width: usize, height: usize) -> Picture {
-        Picture { width, height, rgb: vec![128; width * height * 3], damage: None }
+        Picture::new(width, height, vec![128; width * height * 3])
     }
 
     #[test]

@@ -104,7 +104,7 @@ mod tests {
 
     fn stripes(width: usize, height: usize) -> Picture {
         let rgb = (0..width * height * 3).map(|i| ((i * 7919) % 251) as u8).collect();
-        Picture { width, height, rgb, damage: None }
+        Picture::new(width, height, rgb)
     }
 
     #[test]

@@ -45,6 +45,14 @@ fn pictures_are_those_that_were_packed() {
 }
 
 #[test]
+fn a_heic_tells_when_it_was_taken() {
+    if let Some(dated) = picture("dated.heic") {
+        assert_eq!((dated.taken_s, dated.full_size), (Some(1_000_000_000), (150, 226)));
+        assert_eq!(picture("photo.heic").unwrap().taken_s, None);
+    }
+}
+
+#[test]
 fn pixels_are_counted_before_they_are_decoded() {
     if picture("photo.heic").is_none() {
         return;

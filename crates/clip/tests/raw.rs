@@ -25,7 +25,7 @@ fn exact(bytes: &[u8]) -> Result<Picture, DecodeError> {
 }
 
 fn previews(orientation: u16) -> Previews {
-    Previews { large: golden("progressive.jpg"), small: golden("grey.jpg"), orientation }
+    Previews { large: golden("progressive.jpg"), small: golden("grey.jpg"), orientation, taken: "" }
 }
 
 #[test]
@@ -46,9 +46,35 @@ fn each_kind_is_turned_upright_once() {
         let corner = 3 * large.width * (large.height - 1);
         assert_eq!(turned.rgb[..3], large.rgb[corner..corner + 3], "{kind}");
         // A preview that says the same of itself is not turned twice.
-        let own = Previews { large: golden("turned_6.jpg"), small: golden("tiny.png"), orientation: 6 };
+        let own = Previews { large: golden("turned_6.jpg"), small: golden("tiny.png"), orientation: 6, taken: "" };
         assert_eq!(exact(&make(&own)).unwrap(), exact(&golden("turned_6.jpg")).unwrap(), "{kind}");
     }
+}
+
+#[test]
+fn each_kind_tells_when_it_was_taken() {
+    for (kind, make) in KINDS {
+        let taken = |taken| exact(&make(&Previews { taken, ..previews(1) })).unwrap().taken_s;
+        assert_eq!(taken("2001:09:09 01:46:40"), Some(1_000_000_000), "{kind}");
+        assert_eq!(taken("0000:00:00 00:00:00"), None, "{kind}");
+    }
+}
+
+#[test]
+fn the_full_size_is_that_of_the_sensors_picture() {
+    let raw = |orientation, width| {
+        let first = vec![Entry::short(274, orientation), Entry::Bytes(50_706, [1, 4, 0, 0])];
+        let size = [Entry::long(256, width), Entry::long(257, 400)];
+        let sensor = [&size[..], &[Entry::data(273, 279, lossless(600, 400))]].concat();
+        let preview = vec![Entry::short(259, 7), Entry::data(273, 279, golden("progressive.jpg"))];
+        let tiff = Tiff { big_endian: true, mark: b"", chain: vec![first], below: vec![sensor, preview], exif: vec![] };
+        exact(&tiff.write()).unwrap()
+    };
+    assert_eq!(raw(1, 6000).full_size, (6000, 400));
+    assert_eq!(raw(6, 6000).full_size, (400, 6000));
+    // A size below that of the preview is not the picture's.
+    let small = raw(1, 2);
+    assert_eq!(small.full_size, (small.width, small.height));
 }
 
 #[test]
@@ -57,6 +83,7 @@ fn a_preview_is_scaled_like_any_jpeg() {
     for (kind, make) in KINDS {
         let picture = decode(&make(&previews), DecodeMode::Fast, 224, &DecodeLimits::default()).unwrap();
         assert_eq!((picture.width, picture.height), (600, 450), "{kind}");
+        assert!(picture.full_size > (600, 450), "{kind}");
     }
 }
 
@@ -87,7 +114,7 @@ fn where_the_largest_preview_is_broken_the_next_one_serves() {
 fn sensor_data_are_no_preview() {
     // Lossless JPEG in a directory, as in CR2 and DNG, however large.
     let sensor = vec![Entry::short(262, 32_803), Entry::short(259, 7), Entry::data(273, 279, lossless(6000, 4000))];
-    let only_sensor = Tiff { big_endian: false, mark: b"", chain: vec![sensor.clone()], below: vec![] };
+    let only_sensor = Tiff { big_endian: false, mark: b"", chain: vec![sensor.clone()], below: vec![], exif: vec![] };
     assert!(exact(&only_sensor.write()).unwrap_err().detail.contains("without a preview"));
     // A small page without compression serves for want of a JPEG.
     let page = vec![
@@ -100,7 +127,7 @@ fn sensor_data_are_no_preview() {
         Entry::data(273, 279, vec![10, 200]),
         Entry::short(277, 1),
     ];
-    let with_page = Tiff { big_endian: true, mark: b"", chain: vec![page], below: vec![sensor] };
+    let with_page = Tiff { big_endian: true, mark: b"", chain: vec![page], below: vec![sensor], exif: vec![] };
     assert_eq!(exact(&with_page.write()).unwrap().rgb, [10, 10, 10, 200, 200, 200]);
 }
 
@@ -125,7 +152,8 @@ fn directories_that_lead_in_circles_end() {
 #[test]
 fn damaged_raw_files_are_survived() {
     contained(damaged_raw_files_are_survived, || {
-        let small = Previews { large: golden("turned_6.jpg"), small: golden("turned_8.jpg"), orientation: 1 };
+        let small =
+            Previews { large: golden("turned_6.jpg"), small: golden("turned_8.jpg"), orientation: 1, taken: "" };
         for (kind, make) in KINDS {
             let (pictures, errors) = survives(&[kind], &[make(&small)], 7);
             assert!(pictures > 20 && errors > 20, "{kind}: {pictures} pictures, {errors} errors");

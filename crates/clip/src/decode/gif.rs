@@ -4,6 +4,7 @@ use std::io::Cursor;
 
 use gif::{ColorOutput, DecodeOptions, MemoryLimit};
 
+use super::metadata::Metadata;
 use super::{DecodeError, DecodeLimits, Picture, orientation};
 
 pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Picture, DecodeError> {
@@ -12,7 +13,7 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Picture, DecodeErro
     options.set_memory_limit(MemoryLimit::Bytes(limits.max_pixels.try_into().unwrap_or(std::num::NonZeroU64::MIN)));
     let mut decoder = options.read_info(Cursor::new(bytes)).map_err(DecodeError::undecodable)?;
     let screen = (usize::from(decoder.width()), usize::from(decoder.height()));
-    let turned = decoder.xmp_metadata().and_then(orientation::of_xmp);
+    let metadata = decoder.xmp_metadata().map(Metadata::of_xmp).unwrap_or_default();
     let info = decoder.next_frame_info().map_err(DecodeError::undecodable)?;
     let info = info.ok_or_else(|| DecodeError::undecodable("a GIF without a frame"))?;
     let (left, top) = (usize::from(info.left), usize::from(info.top));
@@ -40,5 +41,5 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Picture, DecodeErro
         let out = &mut rgb[((top + row) * width + left) * 3..][..w * 3];
         out.chunks_exact_mut(3).zip(line).for_each(|(pixel, &index)| pixel.copy_from_slice(&colour(index)));
     }
-    Ok(orientation::upright(Picture { width, height, rgb, damage: None }, turned))
+    Ok(orientation::upright(Picture::new(width, height, rgb), metadata))
 }

@@ -7,6 +7,7 @@
 mod library;
 
 use self::library::Library;
+use super::metadata::Metadata;
 use super::{DecodeError, DecodeLimits, Picture, raw};
 
 /// Whether a file says that it is one of these.
@@ -25,5 +26,5 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Picture, DecodeErro
     let (width, height) = file.size();
     limits.check(width, height)?;
     let (width, height, rgb) = file.rgb()?;
-    Ok(Picture { width, height, rgb, damage: None })
+    Ok(Picture { taken_s: Metadata::of_container(bytes).taken_s, ..Picture::new(width, height, rgb) })
 }

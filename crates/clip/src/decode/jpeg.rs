@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use turbojpeg::{Colorspace, DecompressHeader, Decompressor, Image, PixelFormat, ScalingFactor};
 
 use super::jpeg_stream::{EOI, Stream};
+use super::metadata::Metadata;
 use super::{DecodeError, DecodeLimits, DecodeMode, Picture, colour, orientation};
 
 const ENDS_EARLY: &str = "the file ends too early";
@@ -15,10 +16,10 @@ const ENDS_EARLY: &str = "the file ends too early";
 /// A picture of which less than this share, in percent, can be read is none.
 const LEAST_PERCENT: usize = 10;
 
-/// Decodes a JPEG. `turned` is an orientation from outside, which goes before the JPEG's own.
+/// Decodes a JPEG. `outside` is metadata from around it, which go before the JPEG's own.
 pub fn decode(
     bytes: &[u8],
-    turned: Option<u32>,
+    outside: Metadata,
     mode: DecodeMode,
     target_side: usize,
     limits: &DecodeLimits,
@@ -66,9 +67,11 @@ pub fn decode(
         }
         _ => picture.values,
     };
-    let picture = Picture { width: size.width, height: size.height, rgb, damage };
-    let turned = turned.or_else(|| orientation::of_container(bytes)).or_else(|| orientation::of_xmp(stream.xmp?));
-    Ok(orientation::upright(picture, turned))
+    let full_size = (header.width, header.height);
+    let picture = Picture { damage, full_size, ..Picture::new(size.width, size.height, rgb) };
+    let metadata =
+        outside.or(|| Metadata::of_container(bytes)).or(|| stream.xmp.map(Metadata::of_xmp).unwrap_or_default());
+    Ok(orientation::upright(picture, metadata))
 }
 
 /// What is missing of a picture whose file ends too early; an error if too little is there.

@@ -2,8 +2,9 @@
 
 use std::io::Cursor;
 
-use jxl_oxide::{AllocTracker, EnumColourEncoding, JxlImage, RenderingIntent};
+use jxl_oxide::{AllocTracker, AuxBoxData, EnumColourEncoding, JxlImage, RenderingIntent};
 
+use super::metadata::Metadata;
 use super::{DecodeError, DecodeLimits, Picture, colour};
 
 /// Whether a file begins as one of these, bare or in its container.
@@ -30,5 +31,14 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Picture, DecodeErro
         3 => values,
         channels => return Err(DecodeError::undecodable(format!("a JPEG XL with {channels} colours"))),
     };
-    Ok(Picture { width, height, rgb, damage: None })
+    Ok(Picture { taken_s: metadata(&image).taken_s, ..Picture::new(width, height, rgb) })
+}
+
+fn metadata(image: &JxlImage) -> Metadata {
+    match image.aux_boxes().first_exif() {
+        Ok(AuxBoxData::Data(exif)) => {
+            exif.payload().get(exif.tiff_header_offset() as usize..).map(Metadata::of_exif).unwrap_or_default()
+        }
+        _ => Metadata::default(),
+    }
 }

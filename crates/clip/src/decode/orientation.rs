@@ -1,48 +1,18 @@
-//! Which way is up: read from EXIF, else from XMP, as Pillow's `exif_transpose` does; and the turning.
-
-use std::io::Cursor;
-
-use exif::{Exif, In, Reader, Tag};
+//! Turns pictures upright, as Pillow's `exif_transpose` does.
 
 use super::Picture;
+use super::metadata::Metadata;
 
-/// The orientation in a JPEG, PNG or WebP file's EXIF; none if there is none, or none that can be read.
-pub fn of_container(bytes: &[u8]) -> Option<u32> {
-    let mut reader = Reader::new();
-    let exif = reader.continue_on_error(true).read_from_container(&mut Cursor::new(bytes));
-    of_exif(exif)
-}
-
-/// The orientation in EXIF data without a container.
-pub fn of_raw(exif: &[u8]) -> Option<u32> {
-    let data = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
-    of_exif(Reader::new().continue_on_error(true).read_raw(data.to_vec()))
-}
-
-fn of_exif(exif: Result<Exif, exif::Error>) -> Option<u32> {
-    // Cameras write all sorts of things into other fields; they must not cost the orientation.
-    let exif = exif.or_else(|e| e.distill_partial_result(|_| ())).ok()?;
-    exif.get_field(Tag::Orientation, In::PRIMARY)?.value.get_uint(0)
-}
-
-/// The orientation in XMP: `tiff:Orientation="6"` or `<tiff:Orientation>6<`.
-pub fn of_xmp(xmp: &[u8]) -> Option<u32> {
-    const KEY: &[u8] = b"tiff:Orientation";
-    let values =
-        xmp.windows(KEY.len()).enumerate().filter(|(_, window)| *window == KEY).map(|(at, _)| &xmp[at + KEY.len()..]);
-    values
-        .filter_map(|rest| rest.strip_prefix(b"=\"").or_else(|| rest.strip_prefix(b">")))
-        .find_map(|rest| rest.first().filter(|b| b.is_ascii_digit()).map(|b| u32::from(b - b'0')))
-}
-
-/// Turns a picture upright. `orientation` is EXIF's, 1 to 8; anything else means upright.
-pub fn upright(picture: Picture, orientation: Option<u32>) -> Picture {
-    let orientation = orientation.unwrap_or(1);
+/// The picture as its metadata has it: turned upright, and with its time. Orientations but 1 to 8 mean upright.
+pub fn upright(picture: Picture, metadata: Metadata) -> Picture {
+    let picture = Picture { taken_s: metadata.taken_s, ..picture };
+    let orientation = metadata.turned.unwrap_or(1);
     if !(2..=8).contains(&orientation) {
         return picture;
     }
     let (w, h) = (picture.width, picture.height);
-    let (width, height) = if orientation >= 5 { (h, w) } else { (w, h) };
+    let turned = |(w, h)| if orientation >= 5 { (h, w) } else { (w, h) };
+    let (width, height) = turned((w, h));
     // Where the pixel at (x, y) of the upright picture is in the stored one.
     let source = |x: usize, y: usize| match orientation {
         2 => (w - 1 - x, y),
@@ -67,7 +37,7 @@ pub fn upright(picture: Picture, orientation: Option<u32>) -> Picture {
             }
         }
     }
-    Picture { width, height, rgb, damage: picture.damage }
+    Picture { width, height, rgb, full_size: turned(picture.full_size), ..picture }
 }
 
 #[cfg(test)]
@@ -81,22 +51,16 @@ mod tests {
 
     #[test]
     fn all_eight_orientations_turn_as_pillow_turns_them() {
-        let stored =
-            Picture { width: 3, height: 2, rgb: b"ABCDEF".iter().flat_map(|&b| [b, b, b]).collect(), damage: None };
+        let stored = Picture::new(3, 2, b"ABCDEF".iter().flat_map(|&b| [b, b, b]).collect());
+        let upright = |turned| upright(stored.clone(), Metadata { turned, taken_s: None });
         let expected = ["ABC/DEF", "CBA/FED", "FED/CBA", "DEF/ABC", "AD/BE/CF", "DA/EB/FC", "FC/EB/DA", "CF/BE/AD"];
         for (i, expected) in expected.iter().enumerate() {
-            assert_eq!(letters(&upright(stored.clone(), Some(i as u32 + 1))), *expected, "orientation {}", i + 1);
+            let picture = upright(Some(i as u32 + 1));
+            assert_eq!(letters(&picture), *expected, "orientation {}", i + 1);
+            assert_eq!(picture.full_size, (picture.width, picture.height));
         }
         for none in [None, Some(0), Some(9)] {
-            assert_eq!(upright(stored.clone(), none), stored);
+            assert_eq!(upright(none), stored);
         }
-    }
-
-    #[test]
-    fn xmp_tells_the_orientation_in_both_its_forms() {
-        assert_eq!(of_xmp(br#"<rdf:Description tiff:Orientation="6"/>"#), Some(6));
-        assert_eq!(of_xmp(b"<tiff:Orientation>3</tiff:Orientation>"), Some(3));
-        assert_eq!(of_xmp(b"tiff:Orientation"), None);
-        assert_eq!(of_xmp(b""), None);
     }
 }

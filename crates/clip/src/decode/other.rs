@@ -7,6 +7,7 @@ use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::{DynamicImage, ImageDecoder, ImageFormat, Limits};
 
+use super::metadata::Metadata;
 use super::{DecodeError, DecodeLimits, Picture, colour, orientation};
 
 pub fn decode(bytes: &[u8], format: ImageFormat, limits: &DecodeLimits) -> Result<Picture, DecodeError> {
@@ -18,24 +19,25 @@ pub fn decode(bytes: &[u8], format: ImageFormat, limits: &DecodeLimits) -> Resul
         ImageFormat::Png => {
             let decoder = PngDecoder::with_limits(source, allowed).map_err(DecodeError::undecodable)?;
             // EXIF may stand behind the pixels, where the decoder has not looked.
-            upright(decoder, orientation::of_container(bytes), limits)
+            upright(decoder, Metadata::of_container(bytes), limits)
         }
         ImageFormat::WebP => {
             let mut decoder = WebPDecoder::new(source).map_err(DecodeError::undecodable)?;
             let exif = decoder.exif_metadata().ok().flatten();
-            upright(decoder, exif.and_then(|e| orientation::of_raw(&e)), limits)
+            upright(decoder, exif.map(|e| Metadata::of_exif(&e)).unwrap_or_default(), limits)
         }
-        _ => upright(BmpDecoder::new(source).map_err(DecodeError::undecodable)?, None, limits),
+        _ => upright(BmpDecoder::new(source).map_err(DecodeError::undecodable)?, Metadata::default(), limits),
     }
 }
 
-fn upright(mut decoder: impl ImageDecoder, turned: Option<u32>, limits: &DecodeLimits) -> Result<Picture, DecodeError> {
+fn upright(mut decoder: impl ImageDecoder, exif: Metadata, limits: &DecodeLimits) -> Result<Picture, DecodeError> {
     let (width, height) = decoder.dimensions();
     let (width, height) = (width as usize, height as usize);
     limits.check(width, height)?;
-    let turned = turned.or_else(|| orientation::of_xmp(&decoder.xmp_metadata().ok().flatten()?));
+    let xmp = || decoder.xmp_metadata().ok().flatten().map(|xmp| Metadata::of_xmp(&xmp)).unwrap_or_default();
+    let metadata = exif.or(xmp);
     let image = DynamicImage::from_decoder(decoder).map_err(DecodeError::undecodable)?;
-    Ok(orientation::upright(Picture { width, height, rgb: to_rgb(image)?, damage: None }, turned))
+    Ok(orientation::upright(Picture::new(width, height, to_rgb(image)?), metadata))
 }
 
 fn to_rgb(image: DynamicImage) -> Result<Vec<u8>, DecodeError> {

@@ -7,9 +7,12 @@ use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::{PhotometricInterpretation, Tag};
 
+use super::metadata::Metadata;
+use super::raw::Directories;
 use super::{DecodeError, DecodeLimits, Picture, colour, orientation};
 
 pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Picture, DecodeError> {
+    let taken_s = Directories::open(bytes).and_then(|directories| directories.taken_s());
     let (bytes, palette) = match palette(bytes)? {
         Some(palette) => (Cow::Owned(palette_as_grey(bytes)?), Some(palette)),
         None => (Cow::Borrowed(bytes), None),
@@ -33,8 +36,8 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Picture, DecodeErro
     }
     let page = Page { width, height, planes: layout.planes };
     let rgb = page.to_rgb(kind, &samples, palette.as_deref())?;
-    let turned = turned.or_else(|| orientation::of_xmp(&xmp?));
-    Ok(orientation::upright(Picture { width, height, rgb, damage: None }, turned))
+    let metadata = Metadata { turned, taken_s }.or(|| xmp.map(|xmp| Metadata::of_xmp(&xmp)).unwrap_or_default());
+    Ok(orientation::upright(Picture::new(width, height, rgb), metadata))
 }
 
 /// The palette of a picture that has one: all reds, all greens, all blues, 16 bits each.

@@ -5,6 +5,15 @@ pub struct Previews {
     pub large: Vec<u8>,
     pub small: Vec<u8>,
     pub orientation: u16,
+    /// As EXIF has it.
+    pub taken: &'static str,
+}
+
+impl Previews {
+    /// EXIF's own directory.
+    fn exif(&self) -> Vec<Entry> {
+        vec![Entry::Text(36_867, self.taken)]
+    }
 }
 
 type Make = fn(&Previews) -> Vec<u8>;
@@ -19,6 +28,7 @@ pub enum Entry {
     Short(u16, u16),
     Long(u16, u32),
     Bytes(u16, [u8; 4]),
+    Text(u16, &'static str),
     /// Two entries: where some bytes are, and how many.
     Data(u16, u16, Vec<u8>),
 }
@@ -44,6 +54,8 @@ pub struct Tiff {
     pub mark: &'static [u8],
     pub chain: Vec<Vec<Entry>>,
     pub below: Vec<Vec<Entry>>,
+    /// EXIF's directory, below the first too; empty for none.
+    pub exif: Vec<Entry>,
 }
 
 impl Tiff {
@@ -57,11 +69,13 @@ impl Tiff {
         // Where everything will be: directories of the chain, those below and their list, then data.
         let first = 8 + self.mark.len();
         let linked = usize::from(!self.below.is_empty());
+        let exif = (!self.exif.is_empty()).then_some(&self.exif);
+        let all = || self.chain.iter().chain(&self.below).chain(exif);
         let mut at = first;
         let mut places = Vec::new();
-        for (i, directory) in self.chain.iter().chain(&self.below).enumerate() {
+        for (i, directory) in all().enumerate() {
             places.push(at);
-            at += size(directory, if i == 0 { linked } else { 0 });
+            at += size(directory, if i == 0 { linked + usize::from(exif.is_some()) } else { 0 });
         }
         let list = at;
         let mut data_at = list + 4 * self.below.len();
@@ -69,13 +83,20 @@ impl Tiff {
         self.long(&mut file, first);
         file.extend(self.mark);
         let (chain, below) = places.split_at(self.chain.len());
-        for (i, directory) in self.chain.iter().chain(&self.below).enumerate() {
+        let (below, exif) = below.split_at(self.below.len());
+        for (i, directory) in all().enumerate() {
             let mut entries: Vec<(u16, u16, usize, [u8; 4])> = Vec::new();
             for entry in directory {
                 match entry {
                     Entry::Short(tag, value) => entries.push((*tag, 3, 1, self.short(*value))),
                     Entry::Long(tag, value) => entries.push((*tag, 4, 1, self.four(*value as usize))),
                     Entry::Bytes(tag, value) => entries.push((*tag, 1, 4, *value)),
+                    Entry::Text(tag, text) => {
+                        entries.push((*tag, 2, text.len() + 1, self.four(data_at)));
+                        data_at += text.len() + 1;
+                        data.extend(text.as_bytes());
+                        data.push(0);
+                    }
                     Entry::Data(offset, length, bytes) => {
                         entries.push((*offset, 4, 1, self.four(data_at)));
                         entries.push((*length, 4, 1, self.four(bytes.len())));
@@ -87,6 +108,9 @@ impl Tiff {
             if i == 0 && linked == 1 {
                 let value = if below.len() == 1 { below[0] } else { list };
                 entries.push((330, 4, below.len(), self.four(value)));
+            }
+            if i == 0 {
+                entries.extend(exif.iter().map(|&place| (34_665, 4, 1, self.four(place))));
             }
             entries.sort_by_key(|e| e.0);
             file.extend(&self.short(entries.len() as u16)[..2]);
@@ -135,7 +159,7 @@ fn cr2(p: &Previews) -> Vec<u8> {
     // In a camera's file the large one's directory is the first; here it is the last, so that its data are.
     let first = vec![Entry::short(274, p.orientation)];
     let chain = vec![first, small, uncompressed, sensor, large];
-    Tiff { big_endian: false, mark: b"CR\x02\0\0\0\0\0", chain, below: vec![] }.write()
+    Tiff { big_endian: false, mark: b"CR\x02\0\0\0\0\0", chain, below: vec![], exif: p.exif() }.write()
 }
 
 /// Nikon: a small page first; below it the sensor's data, and the large JPEG.
@@ -150,7 +174,7 @@ fn nef(p: &Previews) -> Vec<u8> {
     let sensor =
         vec![Entry::long(254, 0), Entry::short(259, 34_713), COLOUR_FILTER_ARRAY, Entry::data(273, 279, vec![0; 99])];
     let large = vec![Entry::long(254, 1), Entry::short(259, 6), Entry::data(513, 514, p.large.clone())];
-    Tiff { big_endian: true, mark: b"", chain: vec![page], below: vec![small, sensor, large] }.write()
+    Tiff { big_endian: true, mark: b"", chain: vec![page], below: vec![small, sensor, large], exif: p.exif() }.write()
 }
 
 /// Sony: the thumbnail is the second directory's, the large JPEG the third's, the sensor's data are below the first.
@@ -159,7 +183,7 @@ fn arw(p: &Previews) -> Vec<u8> {
     let small = vec![Entry::long(254, 1), Entry::short(259, 6), Entry::data(513, 514, p.small.clone())];
     let large = vec![Entry::long(254, 1), Entry::short(259, 6), Entry::data(513, 514, p.large.clone())];
     let sensor = vec![Entry::short(259, 32_767), COLOUR_FILTER_ARRAY, Entry::data(273, 279, vec![0; 99])];
-    Tiff { big_endian: false, mark: b"", chain: vec![first, small, large], below: vec![sensor] }.write()
+    Tiff { big_endian: false, mark: b"", chain: vec![first, small, large], below: vec![sensor], exif: p.exif() }.write()
 }
 
 /// DNG: a small page first; below it the sensor's data as lossless JPEG, and previews in one strip each.
@@ -181,20 +205,22 @@ fn dng(p: &Previews) -> Vec<u8> {
         vec![Entry::long(254, 1), Entry::short(259, 7), Entry::short(262, 6), Entry::data(273, 279, jpeg.to_vec())]
     };
     let below = vec![sensor, preview(&p.small), preview(&p.large)];
-    Tiff { big_endian: false, mark: b"", chain: vec![page], below }.write()
+    Tiff { big_endian: false, mark: b"", chain: vec![page], below, exif: p.exif() }.write()
+}
+
+/// A JPEG with EXIF before all else.
+pub fn with_exif(jpeg: &[u8], orientation: u16, exif: Vec<Entry>) -> Vec<u8> {
+    let chain = vec![vec![Entry::short(274, orientation)]];
+    let tiff = Tiff { big_endian: true, mark: b"", chain, below: vec![], exif }.write();
+    let body = [b"Exif\0\0", &tiff[..]].concat();
+    let length = (body.len() as u16 + 2).to_be_bytes();
+    [&[0xFF, 0xD8, 0xFF, 0xE1][..], &length, &body, &jpeg[2..]].concat()
 }
 
 /// Fujifilm: a header, and the JPEG with the EXIF data of the whole. Sensor data would follow.
 fn raf(p: &Previews) -> Vec<u8> {
-    let exif = Tiff { big_endian: true, mark: b"", chain: vec![vec![Entry::short(274, p.orientation)]], below: vec![] };
-    let body = [b"Exif\0\0", &exif.write()[..]].concat();
     let own = p.large.windows(6).take(64).any(|w| w == b"Exif\0\0");
-    let jpeg = if own {
-        p.large.clone()
-    } else {
-        let length = (body.len() as u16 + 2).to_be_bytes();
-        [&[0xFF, 0xD8, 0xFF, 0xE1][..], &length, &body, &p.large[2..]].concat()
-    };
+    let jpeg = if own { p.large.clone() } else { with_exif(&p.large, p.orientation, p.exif()) };
     let mut file = b"FUJIFILMCCD-RAW 0201FF119502X-T3".to_vec();
     file.resize(84, 0);
     file.extend(160u32.to_be_bytes());
@@ -212,8 +238,8 @@ fn boxed(kind: &[u8; 4], parts: &[&[u8]]) -> Vec<u8> {
 /// Canon, newer: boxes. Thumbnail and metadata within `moov`, a preview beside it, the large JPEG in `mdat` as the
 /// first track's only sample, the sensor's data as the second's.
 fn cr3(p: &Previews) -> Vec<u8> {
-    let metadata =
-        Tiff { big_endian: false, mark: b"", chain: vec![vec![Entry::short(274, p.orientation)]], below: vec![] };
+    let block =
+        |entries| Tiff { big_endian: false, mark: b"", chain: vec![entries], below: vec![], exif: vec![] }.write();
     let header =
         |jpeg: &[u8]| [&[0, 0, 0, 0, 0, 1, 0, 160, 0, 120, 0, 1][..], &(jpeg.len() as u32).to_be_bytes()].concat();
     let canon = boxed(
@@ -221,7 +247,8 @@ fn cr3(p: &Previews) -> Vec<u8> {
         &[
             &0x85c0b687_820f_11e0_8111_f4ce462b6a48_u128.to_be_bytes(),
             &boxed(b"CNCV", &[b"CanonCR3_001/00.09.00/00.00.00"]),
-            &boxed(b"CMT1", &[&metadata.write()]),
+            &boxed(b"CMT1", &[&block(vec![Entry::short(274, p.orientation)])]),
+            &boxed(b"CMT2", &[&block(p.exif())]),
             &boxed(b"THMB", &[&header(&p.small), &p.small]),
         ],
     );

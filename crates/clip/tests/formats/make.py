@@ -20,6 +20,11 @@ picture.save(HERE / "photo.avif", quality=70)
 picture.save(HERE / "photo.jxl", quality=80)
 picture.save(HERE / "lossless.jxl", lossless=True)
 
+# With a date.
+dated = Image.Exif()
+dated.get_ifd(0x8769)[0x9003] = "2001:09:09 01:46:40"
+picture.save(HERE / "dated.heic", quality=20, exif=dated.tobytes())
+
 # Ten bits a channel.
 deep = (np.asarray(picture).astype("uint16") * 257).tobytes()
 pillow_heif.encode("RGB;16", picture.size, deep, HERE / "deep.heic", quality=60)

@@ -21,8 +21,8 @@ pub fn brands(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     body.chunks_exact(4).take(MOST_BOXES).enumerate().filter(|(i, _)| *i != 1).map(|(_, brand)| brand)
 }
 
-/// The JPEGs of a CR3, and its first TIFF-structured block of metadata.
-pub fn canon(bytes: &[u8]) -> (Vec<&[u8]>, Option<&[u8]>) {
+/// The JPEGs of a CR3, and its first two TIFF-structured blocks of metadata: of the picture, and EXIF's own.
+pub fn canon(bytes: &[u8]) -> (Vec<&[u8]>, [Option<&[u8]>; 2]) {
     let movie = child(bytes, b"moov").unwrap_or_default();
     let metadata = uuid(movie, METADATA).unwrap_or_default();
     // Behind the name are eight bytes, then boxes.
@@ -30,7 +30,7 @@ pub fn canon(bytes: &[u8]) -> (Vec<&[u8]>, Option<&[u8]>) {
     let previews = [preview, child(metadata, b"THMB")].into_iter().flatten();
     let tracks = boxes(movie).filter(|(kind, _)| *kind == b"trak").filter_map(|(_, track)| sample(bytes, track));
     let jpegs = previews.filter_map(|body| body.get(PREVIEW_HEADER..)).chain(tracks).collect();
-    (jpegs, child(metadata, b"CMT1"))
+    (jpegs, [b"CMT1", b"CMT2"].map(|kind| child(metadata, kind)))
 }
 
 /// The first sample of a track: of one it is a whole JPEG, of others the sensor's data.

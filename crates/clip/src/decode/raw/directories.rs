@@ -2,17 +2,20 @@
 //! before it is looked up, and walking them is bounded whatever they say.
 
 use super::part;
+use crate::decode::metadata::seconds;
 
 /// Directories that are looked at in one file. A camera writes three to ten.
 const MOST_DIRECTORIES: usize = 64;
 /// Entries that are looked at in one directory. A camera writes up to a hundred.
 const MOST_ENTRIES: usize = 512;
-/// Values that are read of one entry.
-const MOST_VALUES: usize = 16;
+/// Values that are read of one entry: as many as a time has letters.
+const MOST_VALUES: usize = 20;
 
-/// The entries that matter here (TIFF 6.0, TIFF Technical Note 1, DNG 1.7).
+/// The entries that matter here (TIFF 6.0, TIFF Technical Note 1, EXIF 2.32, DNG 1.7).
 pub mod tag {
     pub const SUBFILE_TYPE: u16 = 254;
+    pub const WIDTH: u16 = 256;
+    pub const HEIGHT: u16 = 257;
     pub const COMPRESSION: u16 = 259;
     pub const PHOTOMETRIC: u16 = 262;
     pub const STRIP_OFFSETS: u16 = 273;
@@ -21,11 +24,16 @@ pub mod tag {
     pub const SUB_DIRECTORIES: u16 = 330;
     pub const JPEG_OFFSET: u16 = 513;
     pub const JPEG_BYTES: u16 = 514;
+    pub const EXIF_DIRECTORY: u16 = 34_665;
+    pub const TIME_ORIGINAL: u16 = 36_867;
+    pub const TIME_DIGITIZED: u16 = 36_868;
     pub const DNG_VERSION: u16 = 50_706;
 }
 
-const WANTED: [u16; 10] = [
+const WANTED: [u16; 15] = [
     tag::SUBFILE_TYPE,
+    tag::WIDTH,
+    tag::HEIGHT,
     tag::COMPRESSION,
     tag::PHOTOMETRIC,
     tag::STRIP_OFFSETS,
@@ -34,6 +42,9 @@ const WANTED: [u16; 10] = [
     tag::SUB_DIRECTORIES,
     tag::JPEG_OFFSET,
     tag::JPEG_BYTES,
+    tag::EXIF_DIRECTORY,
+    tag::TIME_ORIGINAL,
+    tag::TIME_DIGITIZED,
     tag::DNG_VERSION,
 ];
 
@@ -66,8 +77,8 @@ impl<'a> Directories<'a> {
         while let Some(&at) = places.get(next) {
             next += 1;
             let Some((directory, link)) = self.read(at as usize) else { continue };
-            let below = directory.values(tag::SUB_DIRECTORIES).iter().copied();
-            for place in below.chain(link).filter(|&place| place != 0) {
+            let below = [tag::SUB_DIRECTORIES, tag::EXIF_DIRECTORY].map(|tag| directory.values(tag));
+            for place in below.into_iter().flatten().copied().chain(link).filter(|&place| place != 0) {
                 if places.len() < MOST_DIRECTORIES && !places.contains(&place) {
                     places.push(place);
                 }
@@ -75,6 +86,12 @@ impl<'a> Directories<'a> {
             found.push(directory);
         }
         found
+    }
+
+    /// When the picture was taken: seconds since 1970, the camera's clock taken for UTC.
+    pub fn taken_s(&self) -> Option<i64> {
+        let all = self.walk();
+        [tag::TIME_ORIGINAL, tag::TIME_DIGITIZED].into_iter().find_map(|tag| all.iter().find_map(|d| d.time(tag)))
     }
 
     /// The directory at `at`, and where the next one is.
@@ -89,7 +106,7 @@ impl<'a> Directories<'a> {
     fn entry(&self, at: usize) -> Option<Option<(u16, Vec<u32>)>> {
         let (tag, kind, count) = (self.short(at)?, self.short(at + 2)?, self.long(at + 4)? as usize);
         let size = match kind {
-            1 => 1,
+            1 | 2 => 1,
             3 => 2,
             4 | 13 => 4,
             _ => return Some(None),
@@ -133,6 +150,16 @@ impl Directory {
             &[value] => Some(value),
             _ => None,
         }
+    }
+
+    /// Width and height of what the directory describes.
+    pub fn size(&self) -> Option<(usize, usize)> {
+        Some((self.one(tag::WIDTH)? as usize, self.one(tag::HEIGHT)? as usize))
+    }
+
+    fn time(&self, tag: u16) -> Option<i64> {
+        let text: Vec<u8> = self.values(tag).iter().map(|&letter| letter as u8).collect();
+        seconds(&text)
     }
 
     fn values(&self, tag: u16) -> &[u32] {
