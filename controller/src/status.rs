@@ -189,13 +189,13 @@ mod tests {
                 "faiss_checksum": "c"
             });
             let index = json!({
-                "format_version": 1, "software_version": "0", "generation": 1, "created": "2024-01-01T00:00:00Z",
+                "format_version": 2, "software_version": "0", "generation": 1, "created": "2024-01-01T00:00:00Z",
                 "run_id": "r", "root": "/p", "model_name": "m", "fingerprint": "f", "embedding_dim": 4, "precision": "fp32",
                 "provider": "cpu", "num_images": 5, "num_failed": 0, "num_workers": 1, "processing_time_seconds": 1.0,
                 "worker_metadata": [], "segments": [segment, segment]
             });
             let record = json!({
-                "format_version": 1, "run_id": "r", "started": "2024-01-01T00:00:00Z", "root": "/p", "model": "m",
+                "format_version": 2, "run_id": "r", "started": "2024-01-01T00:00:00Z", "root": "/p", "model": "m",
                 "fingerprint": "f", "full_scan": true, "summary": {
                     "scanned": 5, "new": 5, "standing": 0, "failed": 0, "gone": 0, "changed": 0, "unreadable_folders": 0},
                 "proof": {"scanned": 5, "embedded": 5, "failed": 0, "skipped": 0}

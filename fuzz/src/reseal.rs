@@ -1,4 +1,4 @@
-//! Makes the seal of a damaged part fit again: `imagefleet-seal:ROWS:ROWS_HASH:PATHS_HASH:FOOTER_HASH:FILE_HASH`, ROWS in
+//! Makes the seal of a damaged part fit again: `imagefleet-seal:ROWS:ROWS_HASH:FILES_HASH:FOOTER_HASH:FILE_HASH`, ROWS in
 //! 20 digits, each hash in 32, as `crates/index/src/seal.rs` describes it. No accident does this.
 
 use protocol::hash_hex;

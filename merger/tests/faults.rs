@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use index::{Index, PartRef, Row, publish_part};
 use protocol::{
-    Embedding, Failure, FailureKind, ImagePath, IndexPrefix, ModelIdentity, PartMeta, RunLock, RunRecord, ScanSummary,
-    encode_line,
+    Embedding, FORMAT_VERSION, Failure, FailureKind, FileFacts, ImagePath, IndexPrefix, ModelIdentity, PartMeta,
+    RunLock, RunRecord, ScanSummary, encode_line,
 };
 use tempfile::TempDir;
 
@@ -44,8 +44,7 @@ fn rows(from: usize, count: usize) -> Vec<Row> {
         Row {
             path: ImagePath::new(format!("{i:06}.jpg")).unwrap(),
             embedding: Embedding::normalise(values).unwrap(),
-            size_bytes: 7,
-            mtime_ns: 9,
+            file: FileFacts { size_bytes: 7, mtime_ns: 9, ..FileFacts::default() },
             content_hash: protocol::hash_hex(&i.to_le_bytes()),
         }
     };
@@ -54,7 +53,7 @@ fn rows(from: usize, count: usize) -> Vec<Row> {
 
 fn part(place: &Place, name: &str, rows: &[Row], failures: Vec<Failure>) -> PartRef {
     let meta = PartMeta {
-        format_version: 1,
+        format_version: FORMAT_VERSION,
         name: name.into(),
         root: ROOT.into(),
         model: model(),
@@ -71,7 +70,7 @@ fn run_record(place: &Place, run_id: &str, scanned: u64, new: u64, failed: u64) 
     let run = place.prefix.run(run_id);
     std::fs::create_dir_all(run.dir()).unwrap();
     let record = RunRecord {
-        format_version: 1,
+        format_version: FORMAT_VERSION,
         run_id: run_id.into(),
         started: "2024-01-01T00:00:00Z".into(),
         root: ROOT.into(),

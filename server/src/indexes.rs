@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
-use index::{Duplicates, Found, Index, Wanted};
-use protocol::search::{DuplicatesRequest, FileFacts, Match, OpenIndex, OpenedIndex, SearchRequest};
+use index::{Duplicates, Found, Index, Keep, Wanted};
+use protocol::search::{DuplicatesRequest, Filters, Match, OpenIndex, OpenedIndex, SearchRequest};
 use protocol::stats::Stats;
 use protocol::{IndexMeta, IndexPrefix, Root};
 use tokio::sync::{OnceCell, Semaphore};
@@ -327,18 +327,23 @@ impl Loaded {
         let turn = self.turns.clone().acquire_owned().await.map_err(|e| Refusal::failed(&e))?;
         let searching = spawn_blocking(move || {
             let _turn = turn;
-            let SearchRequest { top_k, exact, collapse, min_percentile, .. } = request;
-            let wanted = Wanted { k: top_k, exact, collapse, min_percentile, keep: None };
-            let found = self.index.find(&question, &wanted).map_err(|e| Refusal::failed(&e))?;
-            let to_match = |(found, rank): (Found, usize)| Match {
-                rank,
-                score: found.score,
-                percentile: found.percentile,
-                path: found.path,
-                file: FileFacts::default(),
-                alike: found.alike,
+            let SearchRequest { top_k, exact, collapse, min_percentile, filters, .. } = request;
+            let kept = if filters == Filters::default() { None } else { Some(self.index.matching(&filters)?) };
+            let keep = |row| kept.as_ref().is_none_or(|rows| rows.contains(row));
+            let keep = kept.is_some().then_some(&keep as Keep<'_>);
+            let wanted = Wanted { k: top_k, exact, collapse, min_percentile, keep };
+            let found = self.index.find(&question, &wanted)?;
+            let to_match = |(found, rank): (Found, usize)| {
+                Ok(Match {
+                    rank,
+                    score: found.score,
+                    percentile: found.percentile,
+                    path: found.path,
+                    file: self.index.facts(found.row)?,
+                    alike: found.alike,
+                })
             };
-            Ok(found.into_iter().zip(1..).map(to_match).collect())
+            found.into_iter().zip(1..).map(to_match).collect()
         });
         searching.await.map_err(|e| Refusal::failed(&e))?
     }

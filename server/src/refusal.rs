@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use index::IndexError;
 use protocol::search::ApiError;
 
 /// How a request about an index can be refused, for the description of the routes.
@@ -107,6 +108,15 @@ impl Refusal {
     /// Whether what was asked for does not exist.
     pub fn is_absent(&self) -> bool {
         self.status == StatusCode::NOT_FOUND
+    }
+}
+
+impl From<IndexError> for Refusal {
+    fn from(error: IndexError) -> Self {
+        match error {
+            IndexError::BadFilter { what } => Self::bad(what),
+            error => Self::failed(&error),
+        }
     }
 }
 

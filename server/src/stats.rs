@@ -8,7 +8,7 @@ use std::path::Path;
 use chrono::{DateTime, Datelike};
 use index::{Index, standing};
 use protocol::stats::{Background, Quantile, Stats};
-use protocol::{Embedding, Entry, Failure, LONGEST_EVENT, lines};
+use protocol::{Embedding, Failure, FileFacts, ImagePath, LONGEST_EVENT, lines};
 
 use crate::encoders::{SharedEncoder, Words};
 use crate::memory;
@@ -54,19 +54,20 @@ impl Survey {
         for row in rows {
             let row = row.map_err(|e| Refusal::failed(&e))?;
             if row.in_index {
-                survey.add(&row.entry);
+                survey.add(&row.path, &row.file);
             }
         }
         survey.background = background(index, encoder)?;
         Ok(survey)
     }
 
-    fn add(&mut self, picture: &Entry) {
-        let extension = Path::new(picture.path.as_str()).extension().unwrap_or_default().to_string_lossy();
+    fn add(&mut self, path: &ImagePath, file: &FileFacts) {
+        let extension = Path::new(path.as_str()).extension().unwrap_or_default().to_string_lossy();
         *self.formats.entry(extension.to_lowercase()).or_default() += 1;
-        let year = DateTime::from_timestamp_nanos(picture.mtime_ns).year();
-        *self.years.entry(year.to_string()).or_default() += 1;
-        self.total_bytes = self.total_bytes.saturating_add(picture.size_bytes);
+        if let Some(time) = DateTime::from_timestamp_secs(file.time_s()) {
+            *self.years.entry(time.year().to_string()).or_default() += 1;
+        }
+        self.total_bytes = self.total_bytes.saturating_add(file.size_bytes);
     }
 }
 
@@ -159,7 +160,7 @@ mod tests {
         let mut survey = Survey::default();
         for (path, mtime_ns) in [("a.JPG", 0), ("b/c.jpg", 1_700_000_000_000_000_000), ("d.heic", i64::MIN)] {
             let path = protocol::ImagePath::new(path).unwrap();
-            survey.add(&Entry { path, size_bytes: 5, mtime_ns });
+            survey.add(&path, &FileFacts { size_bytes: 5, mtime_ns, ..FileFacts::default() });
         }
         let counts = |pairs: &[(&str, u64)]| pairs.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
         assert_eq!(survey.formats, counts(&[("jpg", 2), ("heic", 1)]));

@@ -245,7 +245,7 @@ fn model_spec(asked: Option<&str>, record: Option<&RunRecord>, prefix: &IndexPre
     if let Some(spec) = asked.map(str::to_owned).or_else(|| record.map(|r| r.model.clone())) {
         return Ok(spec);
     }
-    Ok(index::read_meta(prefix)?.map_or_else(|| DEFAULT_MODEL.into(), |meta| meta.model.model_name))
+    Ok(index::model_name(prefix)?.unwrap_or_else(|| DEFAULT_MODEL.into()))
 }
 
 fn text(path: &Path) -> Result<String> {

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use crossbeam_channel::bounded;
 use index::{Moved, Place, StandingFiles, StandingRow};
-use protocol::{BadManifest, Entry, ManifestReader, Root};
+use protocol::{BadManifest, Entry, FileFacts, ManifestReader, Root};
 use serde::{Deserialize, Serialize};
 
 use crate::sort::{Sorted, Sorter, next_if};
@@ -31,7 +31,7 @@ pub struct Moves {
 #[derive(PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct LostRow {
     place: Place,
-    size_bytes: u64,
+    file: FileFacts,
     /// It would be counted as gone.
     gone: bool,
 }
@@ -54,14 +54,13 @@ pub struct Found {
 impl Moves {
     /// A row has lost its picture: it is `gone`, or has changed.
     pub fn lost(&mut self, row: &StandingRow, gone: bool) -> Result<()> {
-        let size_bytes = row.entry.size_bytes;
-        self.sizes.insert(size_bytes);
-        self.lost.push(LostRow { place: row.place, size_bytes, gone: gone && row.in_index })
+        self.sizes.insert(row.file.size_bytes);
+        self.lost.push(LostRow { place: row.place, file: row.file, gone: gone && row.in_index })
     }
 
     /// A row stands. In a part, it may be that of a picture that moved before an earlier run was interrupted.
     pub fn stands(&mut self, row: &StandingRow) -> Result<()> {
-        if row.in_index { Ok(()) } else { self.arrived.push((row.place, row.entry.size_bytes)) }
+        if row.in_index { Ok(()) } else { self.arrived.push((row.place, row.file.size_bytes)) }
     }
 
     /// Compares the pictures of the manifest with the rows that have lost theirs. `alive` is called now and then.
@@ -84,12 +83,13 @@ impl Moves {
             sizes.insert(entry.size_bytes);
             new.push((Bytes { hash, size_bytes: entry.size_bytes }, Some(entry)))
         })?;
-        let mut old = Sorter::<(Bytes, bool, Place)>::default();
+        let mut old = Sorter::<(Bytes, LostRow)>::default();
         for row in self.lost.sorted()? {
             alive();
-            let LostRow { place, size_bytes, gone } = row?;
+            let row = row?;
+            let size_bytes = row.file.size_bytes;
             if sizes.holds(size_bytes) {
-                old.push((Bytes { hash: hashes.at(place)?, size_bytes }, gone, place))?;
+                old.push((Bytes { hash: hashes.at(row.place)?, size_bytes }, row))?;
             }
         }
         join(old.sorted()?, new.sorted()?, &mut found)?;
@@ -98,19 +98,20 @@ impl Moves {
 }
 
 /// Finds pairs of the same bytes.
-fn join(old: Sorted<(Bytes, bool, Place)>, new: Sorted<(Bytes, Option<Entry>)>, found: &mut Found) -> Result<()> {
+fn join(old: Sorted<(Bytes, LostRow)>, new: Sorted<(Bytes, Option<Entry>)>, found: &mut Found) -> Result<()> {
     let (mut old, mut new) = (old.peekable(), new.peekable());
-    while let Some((bytes, gone, from)) = old.next().transpose()? {
-        let mut gone = u64::from(gone);
-        while let Some((_, also_gone, _)) = next_if(&mut old, |(other, ..)| *other == bytes)? {
-            gone += u64::from(also_gone);
+    while let Some((bytes, row)) = old.next().transpose()? {
+        let mut gone = u64::from(row.gone);
+        while let Some((_, also)) = next_if(&mut old, |(other, _)| *other == bytes)? {
+            gone += u64::from(also.gone);
         }
         let mut arrived = 0;
         while let Some((here, entry)) = next_if(&mut new, |(other, _)| *other <= bytes)? {
             if here == bytes {
                 arrived += 1;
-                if let Some(entry) = entry {
-                    found.moved.push(Moved { entry, content_hash: here.hash, from })?;
+                if let Some(Entry { path, size_bytes, mtime_ns }) = entry {
+                    let file = FileFacts { size_bytes, mtime_ns, ..row.file };
+                    found.moved.push(Moved { path, file, content_hash: here.hash, from: row.place })?;
                 }
             }
         }

@@ -47,8 +47,8 @@ pub fn reconcile(
                 pass(&mut standing, |p| p < &entry.path, &may_drop, root_unreadable, &mut verdict)?;
                 let mut stands = None;
                 let mut stale = Vec::new();
-                while let Some(row) = next_if(&mut standing, |row| row.entry.path == entry.path)? {
-                    if row.entry != entry {
+                while let Some(row) = next_if(&mut standing, |row| row.path == entry.path)? {
+                    if !row.file.fits(&entry) {
                         stale.push(row);
                     } else if stands.is_none() {
                         stands = Some(row);
@@ -70,7 +70,7 @@ pub fn reconcile(
             Found::Failed { path, shown, kind, detail } => {
                 if let Some(path) = path {
                     pass(&mut standing, |p| *p < path, &may_drop, root_unreadable, &mut verdict)?;
-                    while next_if(&mut standing, |row| row.entry.path == path)?.is_some() {}
+                    while next_if(&mut standing, |row| row.path == path)?.is_some() {}
                 }
                 verdict(Verdict::Failed { shown, kind, detail })?;
             }
@@ -80,7 +80,7 @@ pub fn reconcile(
                     Some(folder) => {
                         let below = format!("{folder}/");
                         pass(&mut standing, |p| p < folder, &may_drop, root_unreadable, &mut verdict)?;
-                        while next_if(&mut standing, |row| row.entry.path.as_str().starts_with(&below))?.is_some() {}
+                        while next_if(&mut standing, |row| row.path.as_str().starts_with(&below))?.is_some() {}
                     }
                 }
                 verdict(Verdict::FolderUnreadable { folder, detail })?;
@@ -97,8 +97,8 @@ fn pass(
     root_unreadable: bool,
     verdict: &mut impl FnMut(Verdict) -> Result<()>,
 ) -> Result<()> {
-    while let Some(row) = next_if(standing, |row| which(&row.entry.path))? {
-        if !root_unreadable && may_drop(&row.entry.path) {
+    while let Some(row) = next_if(standing, |row| which(&row.path))? {
+        if !root_unreadable && may_drop(&row.path) {
             verdict(Verdict::Gone(row))?;
         }
     }
@@ -109,6 +109,7 @@ fn pass(
 mod tests {
     use super::*;
     use index::Place;
+    use protocol::FileFacts;
 
     fn entry(path: &str, mtime_ns: i64) -> Entry {
         Entry { path: ImagePath::new(path).unwrap(), size_bytes: 1, mtime_ns }
@@ -117,7 +118,10 @@ mod tests {
     /// What becomes of what was found, with these rows and with these failures of before.
     fn judge(found: Vec<Found>, standing: &[(&str, i64)], failed: &[(&str, i64)], may_drop: bool) -> Vec<String> {
         let place = Place { file: 0, row: 0 };
-        let row = |(p, t): &(&str, i64)| Ok(StandingRow { entry: entry(p, *t), in_index: true, place });
+        let row = |(p, t): &(&str, i64)| {
+            let file = FileFacts { size_bytes: 1, mtime_ns: *t, ..FileFacts::default() };
+            Ok(StandingRow { path: ImagePath::new(*p).unwrap(), file, in_index: true, place })
+        };
         let mut out = Vec::new();
         reconcile(
             found.into_iter().map(Ok),
@@ -129,8 +133,8 @@ mod tests {
                     Verdict::New(e) => format!("new {}", e.path),
                     Verdict::Stands(_) => "stands".into(),
                     Verdict::FailedBefore(e) => format!("failed before {}", e.path),
-                    Verdict::Gone(s) => format!("gone {}", s.entry.path),
-                    Verdict::Changed(s) => format!("changed {}", s.entry.path),
+                    Verdict::Gone(s) => format!("gone {}", s.path),
+                    Verdict::Changed(s) => format!("changed {}", s.path),
                     Verdict::Failed { shown, .. } => format!("failed {shown}"),
                     Verdict::FolderUnreadable { .. } => "unreadable".into(),
                 });

@@ -91,7 +91,7 @@ impl RunFiles {
         let (mut moved, mut part) = (moved.sorted()?.peekable(), Vec::new());
         for entry in ManifestReader::open(&whole)? {
             let entry = entry?;
-            match next_if(&mut moved, |next| next.entry == entry)? {
+            match next_if(&mut moved, |next| next.path == entry.path && next.file.fits(&entry))? {
                 None => rest.push(&entry)?,
                 Some(picture) => part.push(picture),
             }

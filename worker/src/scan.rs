@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use index::Globs;
 use protocol::{
     Entry, Event, FORMAT_VERSION, Failure, FailureKind, ImagePath, IndexPrefix, PICTURE_EXTENSIONS, Root, RunRecord,
     ScanSummary, read_list,
@@ -59,7 +59,7 @@ pub fn scan(scan: &Scan, report: &Report) -> Result<ScanSummary> {
             let skip = vec![scan.prefix.dir().into(), scan.prefix.results()];
             let skip = skip.into_iter().map(|p: PathBuf| std::path::absolute(&p).unwrap_or(p)).collect();
             let exclude = globs(scan.exclude)?;
-            let exclude: Exclude = Arc::new(move |path| exclude.is_match(path));
+            let exclude: Exclude = Arc::new(move |path| exclude.fits(path));
             Box::new(walk(here, skip, exclude, READERS).map(Ok))
         }
     };
@@ -71,7 +71,7 @@ fn judge(scan: &Scan, found: impl Iterator<Item = Result<Found>>, report: &Repor
     let here = scan.root.here();
     let full_scan = scan.image_list.is_none();
     let excluded = globs(scan.exclude)?;
-    let may_drop = |path: &ImagePath| full_scan && !excluded_with_folders(&excluded, path.as_str());
+    let may_drop = |path: &ImagePath| full_scan && !excluded.fits_within(path.as_str());
     let standing = standing(scan, report)?;
     let rows_before = if scan.fresh { 0 } else { index::read_meta(scan.prefix)?.map_or(0, |m| m.num_images) };
     let rows = standing.as_ref().map(index::Standing::files);
@@ -97,11 +97,11 @@ fn judge(scan: &Scan, found: impl Iterator<Item = Result<Found>>, report: &Repor
             Verdict::FailedBefore(entry) => files.failed_before(&entry),
             Verdict::Gone(row) => {
                 moves.lost(&row, true)?;
-                files.gone(&row.entry)
+                files.gone(&row.entry())
             }
             Verdict::Changed(row) => {
                 moves.lost(&row, false)?;
-                files.gone(&row.entry)
+                files.gone(&row.entry())
             }
             Verdict::Failed { shown, kind, detail } => tell(&mut files, report, failure(shown, kind, detail)),
             Verdict::FolderUnreadable { folder, detail } => {
@@ -247,16 +247,8 @@ fn listed(root: &Root, list: &Path) -> Result<Box<dyn Iterator<Item = Result<Fou
     Ok(Box::new(failed.into_iter().map(Ok).chain(pictures)))
 }
 
-fn globs(patterns: &[String]) -> Result<GlobSet> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        set.add(Glob::new(pattern).with_context(|| format!("--exclude {pattern:?} is not a glob pattern"))?);
-    }
-    Ok(set.build()?)
-}
-
-fn excluded_with_folders(set: &GlobSet, path: &str) -> bool {
-    set.is_match(path) || path.match_indices('/').any(|(end, _)| set.is_match(&path[..end]))
+fn globs(patterns: &[String]) -> Result<Globs> {
+    Globs::new(patterns).context("--exclude")
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ fn lost(folder: &Path) -> String {
 pub fn as_scanned(entries: &[Entry], rows: &[Row], failures: &[Failure]) -> bool {
     let same = |row: &Row| {
         let entry = entries.binary_search_by(|entry| entry.path.cmp(&row.path));
-        entry.is_ok_and(|at| entries[at].size_bytes == row.size_bytes)
+        entry.is_ok_and(|at| entries[at].size_bytes == row.file.size_bytes)
     };
     entries.len() < FEW || rows.iter().any(same) || failures.iter().any(|f| f.kind != FailureKind::Vanished)
 }

@@ -85,7 +85,7 @@ mod tests {
         let summary = json!({"scanned": 100, "new": new, "standing": 100 - new, "failed": 0, "gone": 0, "changed": 0,
             "unreadable_folders": 0});
         let proof = json!({"scanned": 100, "embedded": new, "failed": 0, "skipped": 100 - new});
-        let mut record = json!({"format_version": 1, "run_id": "r1", "root": "/nas", "started": "", "host": "", "model": "demo",
+        let mut record = json!({"format_version": 2, "run_id": "r1", "root": "/nas", "started": "", "host": "", "model": "demo",
             "fingerprint": "f", "full_scan": true, "summary": summary});
         if ended {
             record["proof"] = proof;
@@ -94,7 +94,7 @@ mod tests {
     }
 
     fn index(num_images: u64) -> IndexMeta {
-        serde_json::from_value(json!({"format_version": 1, "software_version": "", "generation": 1, "created": "",
+        serde_json::from_value(json!({"format_version": 2, "software_version": "", "generation": 1, "created": "",
             "run_id": "r1", "root": "/nas", "model_name": "demo", "fingerprint": "f", "embedding_dim": 1,
             "precision": "fp32", "provider": "cpu", "num_images": num_images, "num_failed": 0, "num_workers": 1,
             "processing_time_seconds": 0.0, "worker_metadata": [], "segments": []}))

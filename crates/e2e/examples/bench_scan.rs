@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use e2e::{Lab, finish};
 use index::{MergeRequest, PartRef, Row, Sources};
-use protocol::{Embedding, ImagePath, IndexMeta, IndexPrefix, PartMeta};
+use protocol::{Embedding, FileFacts, ImagePath, IndexMeta, IndexPrefix, PartMeta};
 
 /// As many threads as the scan lists folders with.
 const THREADS: usize = 16;
@@ -105,8 +105,11 @@ fn rows_of(lab: &Lab, meta: &IndexMeta, folder: usize, pictures: usize) -> Vec<R
             content_hash: protocol::hash_hex(path.as_str().as_bytes()),
             path,
             embedding: Embedding::normalise(values).expect("no value is zero"),
-            size_bytes: seen.len(),
-            mtime_ns: seen.mtime() * 1_000_000_000 + seen.mtime_nsec(),
+            file: FileFacts {
+                size_bytes: seen.len(),
+                mtime_ns: seen.mtime() * 1_000_000_000 + seen.mtime_nsec(),
+                ..FileFacts::default()
+            },
         }
     };
     (0..IN_A_FOLDER.min(pictures - folder * IN_A_FOLDER)).map(row).collect()

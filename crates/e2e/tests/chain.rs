@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use e2e::{HOSTILE, Lab, finish, run_python};
 
@@ -220,11 +220,30 @@ fn every_scanned_picture_is_embedded_or_failed_or_skipped() {
     assert_eq!(ledger.lines().count(), 2);
 }
 
+/// Has the first JPEG of a folder say by EXIF that it was taken a billion seconds after 1970.
+fn date(folder: &Path) -> PathBuf {
+    let mut pictures: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    pictures.sort();
+    let picture = pictures.into_iter().find(|p| p.extension().is_some_and(|e| e == "jpg")).unwrap();
+    let directory = |tag: u16, kind: u16, count: u32, value: u32| {
+        [&[0, 1][..], &tag.to_be_bytes(), &kind.to_be_bytes(), &count.to_be_bytes(), &value.to_be_bytes(), &[0; 4]]
+            .concat()
+    };
+    // EXIF's own directory stands at 26, the date at 44.
+    let (first, exif) = (directory(34_665, 4, 1, 26), directory(36_867, 2, 20, 44));
+    let body = [&b"Exif\0\0MM\0*\0\0\0\x08"[..], &first, &exif, b"2001:09:09 01:46:40\0"].concat();
+    let bytes = fs::read(&picture).unwrap();
+    let segment = [&[0xFF, 0xE1][..], &(body.len() as u16 + 2).to_be_bytes(), &body].concat();
+    fs::write(&picture, [&bytes[..2], &segment, &bytes[2..]].concat()).unwrap();
+    picture
+}
+
 #[test]
 fn python_opens_every_file_and_finds_the_same() {
     let lab = Lab::new();
     lab.draw("a", 40, 3);
     lab.draw("b", 40, 4);
+    let dated = date(&lab.images().join("a"));
     assert_eq!(lab.index(&["--chunk-images", "7", "--no-merge"]).code, 0);
     assert_eq!(lab.index(&["--merge-only"]).code, 0);
     let check = r#"
@@ -234,20 +253,22 @@ meta = json.loads(pathlib.Path(f"{prefix}.meta.json").read_text())
 files = [prefix, *(prefix / s["name"] for s in meta["segments"]), prefix / "worker_0"]
 for file in files:
     table, index = polars.read_parquet(f"{file}.parquet"), faiss.read_index(f"{file}.faiss")
-    assert table.columns == ["path", "embedding", "size", "mtime_ns", "content_hash"], table.columns
+    assert table.columns == ["path", "embedding", "size", "mtime_ns", "content_hash", "width", "height", "taken_s"], table.columns
     x = table["embedding"].to_numpy()
     assert x.dtype == numpy.float32 and x.shape == (80, meta["embedding_dim"]) == (index.ntotal, index.d), x.shape
     assert type(index) is faiss.IndexFlatIP
     assert numpy.array_equal(index.reconstruct_n(0, 80), x), "row i is id i"
     assert abs(numpy.linalg.norm(x, axis=1) - 1).max() < 1e-5
     assert all(pathlib.Path(p).stat().st_size == s for p, s in zip(table["path"], table["size"]))
+    assert table.filter(polars.col("taken_s").is_not_null()).select("path", "taken_s").rows() == [(sys.argv[2], 1_000_000_000)]
+    assert table["width"].min() > 10 and table["height"].min() > 10, "demo pictures are larger"
 assert meta["num_images"] == 80 and meta["num_workers"] == 1 and len(meta["worker_metadata"]) == 1
 table, index = polars.read_parquet(f"{prefix}.parquet"), faiss.read_index(f"{prefix}.faiss")
 first = table["embedding"].to_numpy()[:1]
 scores, ids = index.search(first, 10)
 assert ids[0][0] == 0 and abs(scores[0][0] - 1) < 1e-5
 "#;
-    run_python(check, &[lab.prefix().as_os_str()]);
+    run_python(check, &[lab.prefix().as_os_str(), dated.as_os_str()]);
     // The same question, by us and by Python from our own text vector's best match: scores agree to 1e-5.
     let said = lab.query(&["--json", "--no-copy-results", "--text", "a red boat", "--top-k", "5"]);
     let ours: Vec<serde_json::Value> = said.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();

@@ -45,6 +45,23 @@ fn an_empty_share_loses_nothing() {
 }
 
 #[test]
+fn an_index_of_an_older_format_is_refused_until_it_is_built_anew() {
+    let lab = lab_with_index(5);
+    let meta = lab.path("imageindex.meta.json");
+    let text = fs::read_to_string(&meta).unwrap();
+    fs::write(&meta, text.replace("\"format_version\": 2", "\"format_version\": 1")).unwrap();
+    let advice = ["imageindex.meta.json has format version 1", "build the index anew with controller --fresh"];
+    refuses(&lab.index(&[]), 1, &advice);
+    refuses(&lab.query(&["--text", "a red boat"]), 1, &advice);
+    // Without a word of the model: the old index's is taken.
+    let mut controller = lab.command("controller");
+    let said = finish(controller.arg("--image-dir").arg(lab.images()).arg("--fresh"));
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!((&lab.meta()["format_version"], &lab.meta()["generation"]), (&2.into(), &2.into()));
+    assert_eq!(lab.ask("a red boat", 9).len(), 5);
+}
+
+#[test]
 fn a_bad_hosts_line_is_named() {
     let lab = Lab::new();
     fs::write(lab.path("hosts"), "localhost\nduc17 wieght=0.4\n").unwrap();

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use e2e::{Lab, finish, python};
 use index::{MergeRequest, PartRef, Row, Sources, merge, publish_part};
-use protocol::{Embedding, ImagePath, IndexMeta, IndexPrefix, PartMeta};
+use protocol::{Embedding, FileFacts, ImagePath, IndexMeta, IndexPrefix, PartMeta};
 use serde_json::{Value, json};
 
 /// Rows of the large index.
@@ -67,8 +67,7 @@ fn make_many(lab: &Lab) -> PathBuf {
         Row {
             path: ImagePath::new(format!("{i:06}/{path}")).unwrap(),
             embedding: Embedding::normalise(aside).unwrap(),
-            size_bytes: 1,
-            mtime_ns: 1,
+            file: FileFacts { size_bytes: 1, mtime_ns: 1, ..FileFacts::default() },
             content_hash: String::new(),
         }
     };

@@ -17,7 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use index::{PartRef, Row, publish_part};
-use protocol::{ImagePath, IndexPrefix, RunRecord, ScanSummary, encode_line};
+use protocol::{FileFacts, ImagePath, IndexPrefix, RunRecord, ScanSummary, encode_line};
 
 use crate::numbers::{numbers, part};
 
@@ -59,7 +59,7 @@ fn run(
     let mut rows = rows.peekable();
     while rows.peek().is_some() {
         let some: Vec<Row> = rows.by_ref().take(ROWS_IN_A_PART).collect::<Result<_>>()?;
-        let meta = publish_part(prefix, part(&format!("{}-{}", some[0].mtime_ns, parts.len()), dim), &some)?;
+        let meta = publish_part(prefix, part(&format!("{}-{}", some[0].file.mtime_ns, parts.len()), dim), &some)?;
         parts.push(PartRef { name: meta.name, rows: meta.rows, checksum: meta.checksum });
     }
     let embedded: u64 = parts.iter().map(|p| p.rows).sum();
@@ -127,8 +127,7 @@ fn row(i: usize, state: i64, dim: usize) -> Result<Row> {
         // As long as the paths of photos are.
         path: ImagePath::new(format!("{:05}-holidays-by-the-sea/IMG_{i:09}", i / 1000))?,
         embedding: numbers(dim, seed),
-        size_bytes: 3_000_000 + i as u64,
-        mtime_ns: state,
+        file: FileFacts { size_bytes: 3_000_000 + i as u64, mtime_ns: state, ..FileFacts::default() },
         content_hash: protocol::hash_hex(&seed.to_le_bytes()),
     })
 }

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use faiss::Index as _;
 use index::{Index, MergeRequest, PartRef, Row, Sources, merge, publish_part};
-use protocol::{ImagePath, IndexPrefix};
+use protocol::{FileFacts, ImagePath, IndexPrefix};
 
 use crate::numbers::{numbers, part};
 
@@ -80,8 +80,7 @@ fn row(i: usize, dim: usize) -> Result<Row> {
     Ok(Row {
         path: ImagePath::new(format!("{i:09}.jpg"))?,
         embedding: numbers(dim, i as u64),
-        size_bytes: 1,
-        mtime_ns: 1,
+        file: FileFacts::default(),
         content_hash: String::new(),
     })
 }

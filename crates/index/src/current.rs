@@ -25,7 +25,7 @@ pub(crate) fn read(prefix: &IndexPrefix, fresh: bool, deadline: Instant) -> Resu
     loop {
         let newest = generations(prefix)?.into_iter().max().unwrap_or(0);
         let base = match read_meta(prefix) {
-            Err(IndexError::Damaged { .. }) if fresh => return Ok(Current { base: None, generation: newest }),
+            Err(e) if fresh && is_no_matter(&e) => return Ok(Current { base: None, generation: newest }),
             meta => meta?,
         };
         let generation = base.as_ref().map_or(0, |m| m.generation);
@@ -65,9 +65,14 @@ pub(crate) fn verify(prefix: &IndexPrefix, meta: &IndexMeta) -> Result<(), Index
 /// True if the index is still as it was read.
 pub(crate) fn is_unchanged(prefix: &IndexPrefix, current: &Current, fresh: bool) -> Result<bool, IndexError> {
     match read_meta(prefix) {
-        Err(IndexError::Damaged { .. }) if fresh => Ok(true),
+        Err(e) if fresh && is_no_matter(&e) => Ok(true),
         meta => Ok(meta?.map_or(0, |m| m.generation) == current.generation),
     }
+}
+
+/// Whether it does not matter to a fresh index that the present one cannot be read.
+fn is_no_matter(error: &IndexError) -> bool {
+    matches!(error, IndexError::Damaged { .. } | IndexError::OlderFormat { .. })
 }
 
 /// Numbers of the generations whose folders are there.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use protocol::FORMAT_VERSION;
+use serde_json::Value;
 
 /// Why an operation on an index's files did not succeed. Nothing that stood before was harmed.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,22 @@ pub enum IndexError {
         path: PathBuf,
         /// Its version.
         found: u64,
+    },
+    /// A file was written by older software, whose format is not read any more.
+    #[error("{} has format version {found}, this program works with {FORMAT_VERSION}: {remedy}", path.display())]
+    OlderFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A filter that cannot be meant.
+    #[error("{what}")]
+    BadFilter {
+        /// What is wrong with it.
+        what: String,
     },
     /// A file belongs to another collection.
     #[error(
@@ -177,5 +194,22 @@ impl FileKind {
             Self::Written => "what was just written does not read back: check the disk; the old index is untouched",
         };
         IndexError::Damaged { path: path.into(), what: what.into(), remedy }
+    }
+}
+
+/// Refuses metadata of another format version than this program's.
+pub(crate) fn check_version(path: &Path, kind: FileKind, meta: &Value) -> Result<(), IndexError> {
+    let remedy = match kind {
+        FileKind::Part => "delete it and run the controller again, it embeds these pictures again",
+        FileKind::Partial => "run its worker again",
+        _ => "build the index anew with controller --fresh",
+    };
+    match meta.get("format_version").and_then(Value::as_u64) {
+        None => Err(kind.damaged(path, "it has no format_version")),
+        Some(found) if found > FORMAT_VERSION.into() => Err(IndexError::NewerFormat { path: path.into(), found }),
+        Some(found) if found < FORMAT_VERSION.into() => {
+            Err(IndexError::OlderFormat { path: path.into(), found, remedy })
+        }
+        Some(_) => Ok(()),
     }
 }

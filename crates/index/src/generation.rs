@@ -245,7 +245,7 @@ mod tests {
         fs::create_dir_all(prefix.meta().join("x")).unwrap();
         let published = Published(Some(Temp::guard(target.clone())));
         let meta: IndexMeta = serde_json::from_value(serde_json::json!({
-            "format_version": 1, "software_version": "", "generation": 1, "created": "", "run_id": "", "root": "",
+            "format_version": 2, "software_version": "", "generation": 1, "created": "", "run_id": "", "root": "",
             "model_name": "m", "fingerprint": "f", "embedding_dim": 2, "precision": "fp32", "provider": "cpu",
             "num_images": 0, "num_failed": 0, "num_workers": 0, "processing_time_seconds": 0.0, "worker_metadata": [],
             "segments": []

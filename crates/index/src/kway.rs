@@ -126,22 +126,24 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-    use protocol::Entry;
+    use protocol::FileFacts;
 
     use super::*;
 
-    fn entry(path: &str, size_bytes: u64) -> Entry {
-        Entry { path: ImagePath::new(path).unwrap(), size_bytes, mtime_ns: 0 }
+    type File = (ImagePath, FileFacts);
+
+    fn file(path: &str, size_bytes: u64) -> File {
+        (ImagePath::new(path).unwrap(), FileFacts { size_bytes, ..FileFacts::default() })
     }
 
-    fn source(rank: usize, entries: Vec<Entry>, opened: Arc<AtomicUsize>) -> Source<Entry> {
+    fn source(rank: usize, files: Vec<File>, opened: Arc<AtomicUsize>) -> Source<File> {
         Source {
-            first: entries.first().map(|e| e.path.clone()),
+            first: files.first().map(|(path, _)| path.clone()),
             rank,
             path: PathBuf::new(),
             open: Box::new(move || {
                 opened.fetch_add(1, SeqCst);
-                Ok(Opened::Rows(Box::new(entries.into_iter().map(Ok))))
+                Ok(Opened::Rows(Box::new(files.into_iter().map(Ok))))
             }),
         }
     }
@@ -150,15 +152,19 @@ mod tests {
     fn rows_come_in_order_and_sources_open_when_they_are_due() {
         let opened = Arc::new(AtomicUsize::new(0));
         let sources = vec![
-            source(0, vec![entry("m", 0), entry("x", 0)], opened.clone()),
-            source(2, vec![entry("a", 2), entry("c", 2)], opened.clone()),
-            source(1, vec![entry("a", 1), entry("d", 1)], opened.clone()),
+            source(0, vec![file("m", 0), file("x", 0)], opened.clone()),
+            source(2, vec![file("a", 2), file("c", 2)], opened.clone()),
+            source(1, vec![file("a", 1), file("d", 1)], opened.clone()),
         ];
         let mut merged = KWay::new(sources);
-        let first: Vec<_> =
-            merged.by_ref().take(3).map(|e| e.unwrap()).map(|e| (e.path.to_string(), e.size_bytes)).collect();
+        let first: Vec<_> = merged
+            .by_ref()
+            .take(3)
+            .map(|f| f.unwrap())
+            .map(|(path, file)| (path.to_string(), file.size_bytes))
+            .collect();
         assert_eq!(first, [("a".into(), 1), ("a".into(), 2), ("c".into(), 2)]);
         assert_eq!(opened.load(SeqCst), 2);
-        assert_eq!(merged.map(|e| e.unwrap().path.to_string()).collect::<Vec<_>>(), ["d", "m", "x"]);
+        assert_eq!(merged.map(|f| f.unwrap().0.to_string()).collect::<Vec<_>>(), ["d", "m", "x"]);
     }
 }

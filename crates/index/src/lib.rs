@@ -3,11 +3,11 @@
 //!
 //! This is the only crate that names polars, and faiss, whose files it reads and writes itself: only tests link faiss, to
 //! prove that it opens them and finds the same. Its invariants:
-//! - A row is one value (path, vector, size, time, content hash) until it is written; row i of a parquet file is id i
+//! - A row is one value (path, vector, facts, content hash) until it is written; row i of a parquet file is id i
 //!   of the faiss file beside it.
 //! - Every file is written under a temporary name, synced, and renamed; `P.meta.json` is the only switch.
-//! - Nothing reads a row before the file's seal or checksum was compared, except the scan's quick look at paths, sizes
-//!   and times; no bytes in any file make it panic.
+//! - Nothing reads a row before the file's seal or checksum was compared, except the scan's quick look at paths and
+//!   facts, whose checksum is compared when they were read; no bytes in any file make it panic.
 //! - Memory is bounded by row groups, never by the size of an index.
 #![warn(missing_docs)]
 
@@ -18,11 +18,15 @@ mod code;
 mod current;
 mod duplicates;
 mod error;
+mod facts_file;
+mod files;
+mod filter;
 mod find;
 mod first_pass;
 mod flat;
 mod gather;
 mod generation;
+mod globs;
 mod gone;
 mod inputs;
 mod kway;
@@ -40,6 +44,7 @@ mod proof;
 mod recall;
 mod row;
 mod row_reader;
+mod row_set;
 mod row_writer;
 mod scan;
 mod seal;
@@ -52,13 +57,16 @@ pub use duplicates::{DuplicateGroup, Duplicates};
 pub use error::IndexError;
 pub use find::{Found, Wanted};
 pub use gather::gather;
+pub use globs::{BadGlob, Globs};
 pub use inputs::{PartRef, Sources};
 pub use ledger::would_fail_again;
 pub use merge::{MergeReport, MergeRequest, merge};
-pub use meta_file::read_meta;
+pub use meta_file::{model_name, read_meta};
 pub use moved::{Moved, StandingFiles};
 pub use part::{Part, find_part, publish_part, read_part};
 pub use row::Row;
+pub use row_set::RowSet;
+pub use scan::Keep;
 pub use row_writer::hash_file;
 pub use search::Index;
 pub use standing::{Place, Standing, StandingRow, standing};

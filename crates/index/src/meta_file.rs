@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use protocol::layout::is_file_name;
-use protocol::{FORMAT_VERSION, IndexMeta, IndexPrefix, RunRecord, SegmentMeta};
+use protocol::{IndexMeta, IndexPrefix, RunRecord, SegmentMeta};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::IndexError;
-use crate::error::FileKind;
+use crate::error::{FileKind, check_version};
 
 /// The metadata of the current generation; `None` if there is no index yet.
 pub fn read_meta(prefix: &IndexPrefix) -> Result<Option<IndexMeta>, IndexError> {
@@ -21,6 +21,20 @@ pub fn read_meta(prefix: &IndexPrefix) -> Result<Option<IndexMeta>, IndexError> 
         && (1..u64::MAX).contains(&meta.generation)
         && meta.segments.iter().all(|s| is_segment_name(&s.name, meta.generation));
     if sound { Ok(Some(meta)) } else { Err(FileKind::Meta.damaged(&path, "its numbers or names do not fit together")) }
+}
+
+/// The name of the index's model; `None` if there is no index yet. Of an index in an older format, too: who builds it anew
+/// keeps its model.
+pub fn model_name(prefix: &IndexPrefix) -> Result<Option<String>, IndexError> {
+    match read_meta(prefix) {
+        Err(IndexError::OlderFormat { path, .. }) => {
+            let bytes = fs::read(&path).map_err(IndexError::io("read", &path))?;
+            let value: Value =
+                serde_json::from_slice(&bytes).map_err(|e| FileKind::Meta.damaged(&path, e.to_string()))?;
+            Ok(value["model_name"].as_str().map(str::to_owned))
+        }
+        meta => Ok(meta?.map(|meta| meta.model.model_name)),
+    }
 }
 
 /// The record of a run; `None` if there is none, as for a run by hand, whose name may be any text.
@@ -45,13 +59,8 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, kind: FileKind) -> Res
         bytes => bytes.map_err(IndexError::io("read", path))?,
     };
     let value: Value = serde_json::from_slice(&bytes).map_err(|e| kind.damaged(path, e.to_string()))?;
-    match value.get("format_version").and_then(Value::as_u64) {
-        Some(version) if version > u64::from(FORMAT_VERSION) => {
-            Err(IndexError::NewerFormat { path: path.into(), found: version })
-        }
-        Some(_) => serde_json::from_value(value).map(Some).map_err(|e| kind.damaged(path, e.to_string())),
-        None => Err(kind.damaged(path, "it has no format_version")),
-    }
+    check_version(path, kind, &value)?;
+    serde_json::from_value(value).map(Some).map_err(|e| kind.damaged(path, e.to_string()))
 }
 
 /// A segment and where its files are.

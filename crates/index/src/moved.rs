@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
 
-use protocol::{Entry, FORMAT_VERSION, IndexPrefix, ModelIdentity, PartMeta, chunk_name};
+use protocol::{Entry, FORMAT_VERSION, FileFacts, ImagePath, IndexPrefix, ModelIdentity, PartMeta, chunk_name};
 use serde::{Deserialize, Serialize};
 
 use crate::error::FileKind;
@@ -21,12 +21,21 @@ use crate::{IndexError, Place};
 /// A picture whose bytes stand in a row already. Ordered by path first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Moved {
-    /// The picture as it is now.
-    pub entry: Entry,
+    /// The picture.
+    pub path: ImagePath,
+    /// Its file as it is now.
+    pub file: FileFacts,
     /// XXH3-128 of all its bytes, which is the row's too.
     pub content_hash: String,
     /// The row.
     pub from: Place,
+}
+
+impl Moved {
+    /// The picture as a scan sees it.
+    pub fn entry(&self) -> Entry {
+        self.file.entry(self.path.clone())
+    }
 }
 
 /// A file of rows that stand.
@@ -121,7 +130,7 @@ impl Mover<'_> {
                 models.push(model.clone());
             }
         }
-        let entries: Vec<Entry> = moved.iter().map(|picture| picture.entry.clone()).collect();
+        let entries: Vec<Entry> = moved.iter().map(Moved::entry).collect();
         let meta = PartMeta {
             format_version: FORMAT_VERSION,
             name: chunk_name(&models[0].fingerprint, &entries),
@@ -137,9 +146,8 @@ impl Mover<'_> {
     }
 
     fn row(&mut self, picture: &Moved) -> Result<StoredRow, IndexError> {
-        let Entry { path, size_bytes, mtime_ns } = picture.entry.clone();
-        let vector = self.vector(picture.from)?;
-        Ok(StoredRow { path, vector, size_bytes, mtime_ns, content_hash: picture.content_hash.clone() })
+        let Moved { path, file, content_hash, from } = picture.clone();
+        Ok(StoredRow { path, vector: self.vector(from)?, file, content_hash })
     }
 
     fn vector(&mut self, from: Place) -> Result<Vec<f32>, IndexError> {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use damage::{COPIES, Numbers, contained};
-use protocol::ImagePath;
+use protocol::{FileFacts, ImagePath};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::FileKind;
@@ -25,7 +25,8 @@ fn write(path: &Path, meta: &[u8]) {
     let mut writer = RowWriter::create(path, "/photos", DIM, 8, pairs).unwrap();
     for i in 0..20 {
         let path = ImagePath::new(format!("{}/{i}.jpg", if i < 10 { "a" } else { "b" })).unwrap();
-        let row = StoredRow { path, vector: vec![0.5; DIM], size_bytes: i, mtime_ns: -1, content_hash: "00".into() };
+        let file = FileFacts { size_bytes: i, mtime_ns: -1, taken_s: (i % 2 == 0).then_some(9), width: 4, height: 3 };
+        let row = StoredRow { path, vector: vec![0.5; DIM], file, content_hash: "00".into() };
         if !(10..=18).contains(&i) {
             writer.push(&row).unwrap();
         }
@@ -35,7 +36,7 @@ fn write(path: &Path, meta: &[u8]) {
 
 fn meta(rows: u64, checksum: &str) -> String {
     format!(
-        r#"{{"format_version": 1, "name": "p", "root": "/photos", "model_name": "m", "fingerprint": "f",
+        r#"{{"format_version": 2, "name": "p", "root": "/photos", "model_name": "m", "fingerprint": "f",
         "embedding_dim": {DIM}, "precision": "fp32", "provider": "cpu", "host": "h", "rows": {rows},
         "checksum": "{checksum}", "failures": [{{"path": "/photos/x", "kind": "vanished", "detail": "d", "host": "h"}}]}}"#
     )
@@ -65,10 +66,27 @@ fn damaged_metadata_of_a_part_names_the_part() {
                 refused += 1;
                 assert!(error.to_string().contains("p.parquet"), "{error}");
             }
-            part::head(&path).and_then(|head| part::open(&head)).map(|file| file.entries().for_each(drop)).ok();
+            part::head(&path).and_then(|head| part::open(&head)).map(|file| file.files().for_each(drop)).ok();
         }
         assert!(refused > COPIES / 2, "{refused}");
     });
+}
+
+#[test]
+fn a_part_of_an_older_format_is_told_as_such_and_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index/parts/p.parquet");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    write(&path, b"{}");
+    let seal = seal::verify(&path, FileKind::Part).unwrap();
+    let meta = meta(seal.rows, &seal.rows_hash);
+    write(&path, meta.replace("\"format_version\": 2", "\"format_version\": 1").as_bytes());
+    let error = read_part(&path, "/photos").unwrap_err();
+    assert!(matches!(error, crate::IndexError::OlderFormat { found: 1, .. }), "{error}");
+    assert!(error.to_string().contains("p.parquet") && error.to_string().contains("delete it"), "{error}");
+    let meta = serde_json::from_str(&meta).unwrap();
+    part::publish(&protocol::IndexPrefix::new(dir.path().join("index")), meta, Vec::new()).unwrap();
+    assert_eq!(read_part(&path, "/photos").unwrap().rows, []);
 }
 
 /// Damages bytes `from..to` of the file, but not its seal, and seals it again.

@@ -6,7 +6,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use protocol::{Embedding, FORMAT_VERSION, ImagePath, IndexPrefix, PartMeta};
-use serde_json::Value;
 
 use crate::IndexError;
 use crate::atomic::{self, Temp};
@@ -54,8 +53,10 @@ pub(crate) fn publish(prefix: &IndexPrefix, meta: PartMeta, mut rows: Vec<Stored
             Err(_) => {}
             Ok(_) => match load(&target) {
                 Ok((standing, _)) if same_work(&standing.meta, &meta) => return Ok(standing.meta),
-                // Damaged, or of another root: the name promises what this part holds.
-                Ok(_) | Err(IndexError::Damaged { .. }) => return temp.publish(&target).map(|()| meta),
+                // Damaged, of another root or an older format: the name promises what this part holds.
+                Ok(_) | Err(IndexError::Damaged { .. } | IndexError::OlderFormat { .. }) => {
+                    return temp.publish(&target).map(|()| meta);
+                }
                 Err(e) if e.is_not_found() => {}
                 Err(e) => return Err(e),
             },
@@ -80,9 +81,9 @@ pub fn read_part(path: &Path, root: &str) -> Result<Part, IndexError> {
         return Err(IndexError::OtherRoot { path: path.into(), has: head.meta.root, wanted: root.into() });
     }
     let rows = file.rows().map(|row| {
-        let StoredRow { path: picture, vector, size_bytes, mtime_ns, content_hash } = row?;
+        let StoredRow { path: picture, vector, file, content_hash } = row?;
         let embedding = Embedding::normalise(vector).map_err(|e| FileKind::Part.damaged(path, e.to_string()))?;
-        Ok(Row { path: picture, embedding, size_bytes, mtime_ns, content_hash })
+        Ok(Row { path: picture, embedding, file, content_hash })
     });
     Ok(Part { rows: rows.collect::<Result<_, IndexError>>()?, meta: head.meta })
 }
@@ -124,12 +125,7 @@ pub(crate) fn open(head: &PartHead) -> Result<RowFile, IndexError> {
 fn read_head(file: &RowFile) -> Result<PartHead, IndexError> {
     let path = file.path();
     let text = file.pair(META_KEY).ok_or_else(|| file.damaged("it has no metadata"))?;
-    let value: Value = serde_json::from_str(text).map_err(|e| file.damaged(e.to_string()))?;
-    let version = value["format_version"].as_u64().unwrap_or(0);
-    if version > u64::from(FORMAT_VERSION) {
-        return Err(IndexError::NewerFormat { path: path.into(), found: version });
-    }
-    let meta: PartMeta = serde_json::from_value(value).map_err(|e| file.damaged(e.to_string()))?;
+    let meta: PartMeta = serde_json::from_str(text).map_err(|e| file.damaged(e.to_string()))?;
     let seal = file.seal();
     let first = file.pair(FIRST_KEY).map(ImagePath::new).transpose().map_err(|e| file.damaged(e.to_string()))?;
     let fits = meta.rows == seal.rows

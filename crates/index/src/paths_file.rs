@@ -4,46 +4,57 @@
 //! `n + 1` offsets u64 little endian, then the paths one after another; row i is bytes offset i to offset i + 1.
 
 use std::fs::File;
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::FileKind;
-use crate::row_reader::RowFile;
 use crate::{IndexError, atomic};
 
-/// Writes the paths of a segment's parquet file into a new file.
-pub(crate) fn extract(parquet: &Path, root: &str, rows: u64, target: &Path) -> Result<(), IndexError> {
-    let file = RowFile::open(parquet, FileKind::Generation, root)?;
-    if file.seal().rows != rows {
-        return Err(file.damaged("it has not the rows that the index lists"));
+/// Offsets that are written at once.
+const AT_ONCE: usize = 8192;
+
+/// A file of paths while it is being written.
+pub(crate) struct PathsWriter {
+    path: PathBuf,
+    texts: BufWriter<File>,
+    offset: u64,
+    offsets: Vec<u8>,
+    written: u64,
+}
+
+impl PathsWriter {
+    /// Creates the file, which must not exist, for so many rows.
+    pub(crate) fn create(path: &Path, rows: u64) -> Result<Self, IndexError> {
+        let offset = 8 * (rows + 1);
+        let mut texts = BufWriter::new(atomic::create_new(path)?);
+        texts.seek(SeekFrom::Start(offset)).map_err(IndexError::io("write", path))?;
+        let offsets = offset.to_le_bytes().to_vec();
+        Ok(Self { path: path.into(), texts, offset, offsets, written: 0 })
     }
-    let io = |e| IndexError::io("write", target)(e);
-    let texts_begin = 8 * (rows + 1);
-    let mut texts = BufWriter::new(atomic::create_new(target)?);
-    texts.seek(SeekFrom::Start(texts_begin)).map_err(io)?;
-    let mut offset = texts_begin;
-    let mut offsets = Vec::with_capacity(8 * 8192);
-    let mut written = 0;
-    let mut put = |texts: &mut BufWriter<File>, offsets: &mut Vec<u8>| -> std::io::Result<()> {
-        texts.flush()?;
-        texts.get_ref().write_all_at(offsets, written)?;
-        written += offsets.len() as u64;
-        offsets.clear();
+
+    /// Appends a canonical path.
+    pub(crate) fn push(&mut self, path: &str) -> Result<(), IndexError> {
+        self.offset += path.len() as u64;
+        self.offsets.extend(self.offset.to_le_bytes());
+        let written = self.texts.write_all(path.as_bytes());
+        let written = written.and_then(|()| if self.offsets.len() >= 8 * AT_ONCE { self.flush() } else { Ok(()) });
+        written.map_err(IndexError::io("write", &self.path))
+    }
+
+    /// Syncs the file.
+    pub(crate) fn finish(mut self) -> Result<(), IndexError> {
+        let done = self.flush().and_then(|()| self.texts.get_ref().sync_all());
+        done.map_err(IndexError::io("write", &self.path))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.texts.flush()?;
+        self.texts.get_ref().write_all_at(&self.offsets, self.written)?;
+        self.written += self.offsets.len() as u64;
+        self.offsets.clear();
         Ok(())
-    };
-    offsets.extend(offset.to_le_bytes());
-    for path in file.paths() {
-        let path = format!("{root}/{}", path?);
-        texts.write_all(path.as_bytes()).map_err(io)?;
-        offset += path.len() as u64;
-        offsets.extend(offset.to_le_bytes());
-        if offsets.len() >= 8 * 8192 {
-            put(&mut texts, &mut offsets).map_err(io)?;
-        }
     }
-    put(&mut texts, &mut offsets).map_err(io)?;
-    texts.get_ref().sync_all().map_err(io)
 }
 
 /// The paths of a snapshot's segment.
@@ -68,13 +79,29 @@ impl PathsFile {
 
     /// The canonical path of a row.
     pub(crate) fn get(&self, row: u64) -> Result<String, IndexError> {
-        let range = self.offsets(row, 2)?;
-        if range[0] > range[1] || range[1] > self.length {
+        Ok(self.range(row..row + 1)?.get(0)?.to_owned())
+    }
+
+    /// The canonical paths of these rows.
+    pub(crate) fn range(&self, rows: Range<u64>) -> Result<Paths<'_>, IndexError> {
+        let offsets = self.offsets(rows.start, (rows.end - rows.start) as usize + 1)?;
+        let (begin, end) = (offsets[0], offsets[offsets.len() - 1]);
+        if begin > end || end > self.length {
             return Err(self.damaged());
         }
-        let mut bytes = vec![0; (range[1] - range[0]) as usize];
-        self.file.read_exact_at(&mut bytes, range[0]).map_err(IndexError::io("read", &self.path))?;
-        String::from_utf8(bytes).map_err(|_| self.damaged())
+        let mut texts = vec![0; (end - begin) as usize];
+        self.file.read_exact_at(&mut texts, begin).map_err(IndexError::io("read", &self.path))?;
+        Ok(Paths { file: self, offsets, texts })
+    }
+
+    /// The first of `rows` rows, sorted by path, of which `before` is not true.
+    pub(crate) fn partition_point(&self, rows: u64, before: impl Fn(&str) -> bool) -> Result<u64, IndexError> {
+        let (mut low, mut high) = (0, rows);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if before(&self.get(middle)?) { low = middle + 1 } else { high = middle }
+        }
+        Ok(low)
     }
 
     fn offsets(&self, row: u64, count: usize) -> Result<Vec<u64>, IndexError> {
@@ -89,5 +116,21 @@ impl PathsFile {
             what: "its offsets do not fit".into(),
             remedy: "delete this cache file",
         }
+    }
+}
+
+/// Paths that were read together.
+pub(crate) struct Paths<'a> {
+    file: &'a PathsFile,
+    offsets: Vec<u64>,
+    texts: Vec<u8>,
+}
+
+impl Paths<'_> {
+    /// One of them, by its place.
+    pub(crate) fn get(&self, place: usize) -> Result<&str, IndexError> {
+        let at = |place: usize| self.offsets[place].checked_sub(self.offsets[0]).map(|at| at as usize);
+        let text = at(place).zip(at(place + 1)).and_then(|(begin, end)| self.texts.get(begin..end));
+        text.and_then(|text| std::str::from_utf8(text).ok()).ok_or_else(|| self.file.damaged())
     }
 }

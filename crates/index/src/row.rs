@@ -1,7 +1,9 @@
 //! One row: a picture's path beside its vector, in one value until it is written.
 
-use protocol::{Embedding, Entry, ImagePath};
+use protocol::{Embedding, Entry, FileFacts, ImagePath};
 use xxhash_rust::xxh3::Xxh3;
+
+use crate::facts_file::to_record;
 
 /// An embedded picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,10 +12,8 @@ pub struct Row {
     pub path: ImagePath,
     /// Its vector, f32 [D].
     pub embedding: Embedding,
-    /// Its file's size in bytes.
-    pub size_bytes: u64,
-    /// Its file's modification time in nanoseconds since 1970.
-    pub mtime_ns: i64,
+    /// Its file.
+    pub file: FileFacts,
     /// XXH3-128 of all its bytes, 32 hexadecimal digits.
     pub content_hash: String,
 }
@@ -23,14 +23,13 @@ pub struct Row {
 pub(crate) struct StoredRow {
     pub path: ImagePath,
     pub vector: Vec<f32>,
-    pub size_bytes: u64,
-    pub mtime_ns: i64,
+    pub file: FileFacts,
     pub content_hash: String,
 }
 
 impl StoredRow {
     pub(crate) fn is(&self, entry: &Entry) -> bool {
-        self.path == entry.path && self.size_bytes == entry.size_bytes && self.mtime_ns == entry.mtime_ns
+        self.path == entry.path && self.file.fits(entry)
     }
 }
 
@@ -39,8 +38,7 @@ impl From<&Row> for StoredRow {
         Self {
             path: row.path.clone(),
             vector: row.embedding.values().to_vec(),
-            size_bytes: row.size_bytes,
-            mtime_ns: row.mtime_ns,
+            file: row.file,
             content_hash: row.content_hash.clone(),
         }
     }
@@ -55,24 +53,23 @@ pub(crate) fn is_normalised(vector: &[f32]) -> bool {
     (squares.sqrt() - 1.0).abs() <= NORM_TOLERANCE
 }
 
-/// The checksums over rows in their order: of all that they hold, and of their paths alone.
+/// The checksums over rows in their order: of all that they hold, and of their paths and facts alone.
 /// Numbers are little endian, texts have their length (u64) before them.
 #[derive(Clone, Default)]
 pub(crate) struct RowsHash {
     all: Xxh3,
-    paths: PathsHash,
+    files: FilesHash,
     buffer: Vec<u8>,
 }
 
 impl RowsHash {
     pub(crate) fn push(&mut self, row: &StoredRow) {
-        self.paths.push(row.path.as_str());
+        self.files.push(&row.path, &row.file);
         self.buffer.clear();
         push_text(&mut self.buffer, row.path.as_str());
         self.buffer.extend((row.vector.len() as u64).to_le_bytes());
         self.buffer.extend(row.vector.iter().flat_map(|v| v.to_le_bytes()));
-        self.buffer.extend(row.size_bytes.to_le_bytes());
-        self.buffer.extend(row.mtime_ns.to_le_bytes());
+        self.buffer.extend(to_record(&row.file));
         push_text(&mut self.buffer, &row.content_hash);
         self.all.update(&self.buffer);
     }
@@ -81,19 +78,20 @@ impl RowsHash {
         hex(&self.all)
     }
 
-    pub(crate) fn paths(&self) -> String {
-        self.paths.digest()
+    pub(crate) fn files(&self) -> String {
+        self.files.digest()
     }
 }
 
-/// The checksum over paths, relative to the root, in their order.
+/// The checksum over paths, relative to the root, and facts, in their order.
 #[derive(Clone, Default)]
-pub(crate) struct PathsHash(Xxh3);
+pub(crate) struct FilesHash(Xxh3);
 
-impl PathsHash {
-    pub(crate) fn push(&mut self, path: &str) {
-        self.0.update(&(path.len() as u64).to_le_bytes());
-        self.0.update(path.as_bytes());
+impl FilesHash {
+    pub(crate) fn push(&mut self, path: &ImagePath, file: &FileFacts) {
+        self.0.update(&(path.as_str().len() as u64).to_le_bytes());
+        self.0.update(path.as_str().as_bytes());
+        self.0.update(&to_record(file));
     }
 
     pub(crate) fn digest(&self) -> String {
@@ -120,22 +118,30 @@ mod tests {
         let row = StoredRow {
             path: ImagePath::new("a.jpg").unwrap(),
             vector: vec![0.6, 0.8],
-            size_bytes: 1,
-            mtime_ns: 2,
+            file: FileFacts { size_bytes: 1, mtime_ns: 2, taken_s: None, width: 3, height: 4 },
             content_hash: "x".into(),
         };
-        let digest = |row: &StoredRow| {
+        let digests = |row: &StoredRow| {
             let mut hash = RowsHash::default();
             hash.push(row);
-            hash.rows()
+            (hash.rows(), hash.files())
         };
+        let facts = [
+            FileFacts { size_bytes: 2, ..row.file },
+            FileFacts { mtime_ns: 3, ..row.file },
+            FileFacts { taken_s: Some(0), ..row.file },
+            FileFacts { width: 4, ..row.file },
+            FileFacts { height: 3, ..row.file },
+        ];
+        for file in facts {
+            let (rows, files) = digests(&StoredRow { file, ..row.clone() });
+            assert!(rows != digests(&row).0 && files != digests(&row).1, "{file:?}");
+        }
         let others = [
             StoredRow { path: ImagePath::new("b.jpg").unwrap(), ..row.clone() },
             StoredRow { vector: vec![0.8, 0.6], ..row.clone() },
-            StoredRow { size_bytes: 2, ..row.clone() },
-            StoredRow { mtime_ns: 3, ..row.clone() },
             StoredRow { content_hash: "y".into(), ..row.clone() },
         ];
-        assert!(others.iter().all(|other| digest(other) != digest(&row)));
+        assert!(others.iter().all(|other| digests(other).0 != digests(&row).0));
     }
 }

@@ -13,11 +13,13 @@ use std::path::{Path, PathBuf};
 
 use polars::io::parquet::read::_internal::to_deserializer;
 use polars::prelude::*;
-use protocol::{Entry, ImagePath};
+use protocol::{FileFacts, ImagePath};
+use serde_json::Value;
 
 use crate::IndexError;
-use crate::error::FileKind;
-use crate::row::{PathsHash, RowsHash, StoredRow, is_normalised};
+use crate::error::{FileKind, check_version};
+use crate::row::{FilesHash, RowsHash, StoredRow, is_normalised};
+use crate::row_writer::META_KEY;
 use crate::seal::{self, Footer, Seal};
 
 /// A parquet file of rows whose footer fits its seal.
@@ -60,7 +62,7 @@ impl RowFile {
     }
 
     fn new(path: &Path, kind: FileKind, root: &str, input: Input, footer: Footer) -> Result<Self, IndexError> {
-        let (metadata, fields, pairs, dim) = guarded(path, kind, || {
+        let (metadata, fields, pairs) = guarded(path, kind, || {
             // The parquet reader looks only at the end of what it takes for a file.
             let mut tail = b"PAR1".to_vec();
             tail.extend_from_slice(&footer.bytes);
@@ -69,7 +71,15 @@ impl RowFile {
             let fields: HashMap<String, ArrowField> =
                 reader.schema()?.iter().map(|(name, field)| (name.to_string(), field.clone())).collect();
             let pairs = metadata.key_value_metadata.iter().flatten();
-            let pairs = pairs.filter_map(|kv| Some((kv.key.clone(), kv.value.clone()?))).collect();
+            let pairs: HashMap<String, String> =
+                pairs.filter_map(|kv| Some((kv.key.clone(), kv.value.clone()?))).collect();
+            Ok((metadata, fields, pairs))
+        })?;
+        // Before its columns, which may be those of another version.
+        if let Some(meta) = pairs.get(META_KEY).and_then(|text| serde_json::from_str::<Value>(text).ok()) {
+            check_version(path, kind, &meta)?;
+        }
+        let dim = guarded(path, kind, || {
             let dtype = |name: &str| fields.get(name).map(DataType::from_arrow_field);
             let dim = match dtype("embedding") {
                 Some(DataType::Array(inner, dim)) if *inner == DataType::Float32 => dim,
@@ -80,13 +90,16 @@ impl RowFile {
                 ("size", DataType::Int64),
                 ("mtime_ns", DataType::Int64),
                 ("content_hash", DataType::String),
+                ("width", DataType::UInt32),
+                ("height", DataType::UInt32),
+                ("taken_s", DataType::Int64),
             ] {
                 polars_ensure!(
                     dtype(name) == Some(wanted.clone()),
                     SchemaMismatch: "its column `{name}` is not {wanted}"
                 );
             }
-            Ok((metadata, fields, pairs, dim))
+            Ok(dim)
         })?;
         let root = root.trim_end_matches('/').to_owned();
         let file = Self { path: path.into(), kind, input, metadata, fields, pairs, footer, dim, root };
@@ -129,28 +142,16 @@ impl RowFile {
         })
     }
 
-    /// Paths, sizes and times of all rows in order, without reading vectors. The last `next` compares the paths'
-    /// checksum with the seal.
-    pub(crate) fn entries(self) -> impl Iterator<Item = Result<Entry, IndexError>> + Send {
-        let mut hash = PathsHash::default();
-        self.stream(Self::entry_group, move |entry: Option<&Entry>, seal| match entry {
-            Some(entry) => {
-                hash.push(entry.path.as_str());
+    /// Paths and facts of all rows in order, without reading vectors. The last `next` compares their checksum with the
+    /// seal.
+    pub(crate) fn files(self) -> impl Iterator<Item = Result<(ImagePath, FileFacts), IndexError>> + Send {
+        let mut hash = FilesHash::default();
+        self.stream(Self::files_group, move |row: Option<&(ImagePath, FileFacts)>, seal| match row {
+            Some((path, file)) => {
+                hash.push(path, file);
                 true
             }
-            None => hash.digest() == seal.paths_hash,
-        })
-    }
-
-    /// Paths of all rows in order, compared like [`Self::entries`].
-    pub(crate) fn paths(self) -> impl Iterator<Item = Result<ImagePath, IndexError>> + Send {
-        let mut hash = PathsHash::default();
-        self.stream(Self::path_group, move |path: Option<&ImagePath>, seal| match path {
-            Some(path) => {
-                hash.push(path.as_str());
-                true
-            }
-            None => hash.digest() == seal.paths_hash,
+            None => hash.digest() == seal.files_hash,
         })
     }
 
@@ -167,7 +168,7 @@ impl RowFile {
         None
     }
 
-    /// The content hashes of a row group's rows, in order. Like [`Self::entries`], of a file that was not compared with
+    /// The content hashes of a row group's rows, in order. Like [`Self::files`], of a file that was not compared with
     /// its seal as a whole: a hash that is damaged is that of no picture.
     pub(crate) fn content_hashes(&mut self, group: usize) -> Result<Vec<String>, IndexError> {
         self.texts(group, "content_hash")
@@ -213,38 +214,36 @@ impl RowFile {
         })
     }
 
-    fn path_group(&mut self, group: usize) -> Result<Vec<ImagePath>, IndexError> {
-        self.texts(group, "path")?.into_iter().map(|path| self.relative(path)).collect()
-    }
-
-    fn entry_group(&mut self, group: usize) -> Result<Vec<Entry>, IndexError> {
+    fn files_group(&mut self, group: usize) -> Result<Vec<(ImagePath, FileFacts)>, IndexError> {
         let paths = self.texts(group, "path")?;
-        let sizes = self.integers(group, "size")?;
-        let times = self.integers(group, "mtime_ns")?;
-        self.same_length(&[paths.len(), sizes.len(), times.len()])?;
-        let rows = paths.into_iter().zip(sizes).zip(times);
-        rows.map(|((path, size), mtime_ns)| {
+        let sizes = self.numbers::<Int64Type>(group, "size")?;
+        let times = self.numbers::<Int64Type>(group, "mtime_ns")?;
+        let widths = self.numbers::<UInt32Type>(group, "width")?;
+        let heights = self.numbers::<UInt32Type>(group, "height")?;
+        let taken: Vec<Option<i64>> = self.column(group, "taken_s", |series| Ok(series.i64()?.iter().collect()))?;
+        self.same_length(&[paths.len(), sizes.len(), times.len(), widths.len(), heights.len(), taken.len()])?;
+        let rows = paths.into_iter().zip(sizes).zip(times).zip(widths).zip(heights).zip(taken);
+        rows.map(|(((((path, size), mtime_ns), width), height), taken_s)| {
             let size_bytes = u64::try_from(size).map_err(|_| self.damaged("it holds a negative size"))?;
-            Ok(Entry { path: self.relative(path)?, size_bytes, mtime_ns })
+            Ok((self.relative(path)?, FileFacts { size_bytes, mtime_ns, taken_s, width, height }))
         })
         .collect()
     }
 
     fn stored_group(&mut self, group: usize) -> Result<Vec<StoredRow>, IndexError> {
-        let entries = self.entry_group(group)?;
+        let files = self.files_group(group)?;
         let hashes = self.texts(group, "content_hash")?;
         let vectors = self.vectors(group)?;
-        self.same_length(&[entries.len(), hashes.len()])?;
-        if vectors.len() != entries.len() * self.dim {
+        self.same_length(&[files.len(), hashes.len()])?;
+        if vectors.len() != files.len() * self.dim {
             return Err(self.damaged("its columns have different lengths"));
         }
-        let rows = entries.into_iter().zip(hashes).zip(vectors.chunks_exact(self.dim));
-        rows.map(|((entry, content_hash), vector)| {
+        let rows = files.into_iter().zip(hashes).zip(vectors.chunks_exact(self.dim));
+        rows.map(|(((path, file), content_hash), vector)| {
             if !is_normalised(vector) {
-                return Err(self.damaged(format!("the vector of {} has not length one", entry.path)));
+                return Err(self.damaged(format!("the vector of {path} has not length one")));
             }
-            let Entry { path, size_bytes, mtime_ns } = entry;
-            Ok(StoredRow { path, vector: vector.to_vec(), size_bytes, mtime_ns, content_hash })
+            Ok(StoredRow { path, vector: vector.to_vec(), file, content_hash })
         })
         .collect()
     }
@@ -273,9 +272,13 @@ impl RowFile {
         })
     }
 
-    fn integers(&mut self, group: usize, name: &'static str) -> Result<Vec<i64>, IndexError> {
+    fn numbers<T: PolarsNumericType>(
+        &mut self,
+        group: usize,
+        name: &'static str,
+    ) -> Result<Vec<T::Native>, IndexError> {
         self.column(group, name, |series| {
-            let numbers: Option<Vec<i64>> = series.i64()?.iter().collect();
+            let numbers: Option<Vec<T::Native>> = series.unpack::<T>()?.iter().collect();
             numbers.ok_or_else(|| polars_err!(ComputeError: "its column `{name}` has gaps"))
         })
     }
@@ -349,15 +352,9 @@ impl HasPath for StoredRow {
     }
 }
 
-impl HasPath for ImagePath {
+impl HasPath for (ImagePath, FileFacts) {
     fn path(&self) -> &ImagePath {
-        self
-    }
-}
-
-impl HasPath for Entry {
-    fn path(&self) -> &ImagePath {
-        &self.path
+        &self.0
     }
 }
 

@@ -53,6 +53,9 @@ struct Group {
     sizes: Vec<i64>,
     times: Vec<i64>,
     hashes: Vec<String>,
+    widths: Vec<u32>,
+    heights: Vec<u32>,
+    taken: Vec<Option<i64>>,
 }
 
 impl RowWriter {
@@ -75,6 +78,9 @@ impl RowWriter {
             ("size", DataType::Int64),
             ("mtime_ns", DataType::Int64),
             ("content_hash", DataType::String),
+            ("width", DataType::UInt32),
+            ("height", DataType::UInt32),
+            ("taken_s", DataType::Int64),
         ]
         .into_iter()
         .map(|(name, dtype)| Field::new(name.into(), dtype))
@@ -112,9 +118,12 @@ impl RowWriter {
         self.last = Some(row.path.clone());
         self.group.paths.push(format!("{}/{}", self.root, row.path));
         self.group.vectors.extend_from_slice(&row.vector);
-        self.group.sizes.push(row.size_bytes as i64);
-        self.group.times.push(row.mtime_ns);
+        self.group.sizes.push(row.file.size_bytes as i64);
+        self.group.times.push(row.file.mtime_ns);
         self.group.hashes.push(row.content_hash.clone());
+        self.group.widths.push(row.file.width);
+        self.group.heights.push(row.file.height);
+        self.group.taken.push(row.file.taken_s);
         if self.group.paths.len() >= self.group_rows { self.flush() } else { Ok(()) }
     }
 
@@ -134,6 +143,9 @@ impl RowWriter {
                     Column::new("size".into(), group.sizes),
                     Column::new("mtime_ns".into(), group.times),
                     Column::new("content_hash".into(), group.hashes),
+                    Column::new("width".into(), group.widths),
+                    Column::new("height".into(), group.heights),
+                    Column::new("taken_s".into(), group.taken),
                 ],
             )
         });
@@ -146,7 +158,7 @@ impl RowWriter {
         self.flush()?;
         lock(&self.output).tail = Some(Vec::new());
         self.writer.finish().map_err(|e| self.cause(e))?;
-        let seal = Seal { rows: self.rows, rows_hash: self.hash.rows(), paths_hash: self.hash.paths() };
+        let seal = Seal { rows: self.rows, rows_hash: self.hash.rows(), files_hash: self.hash.files() };
         let mut output = lock(&self.output);
         let mut tail = output.tail.take().unwrap_or_default();
         let checksum = seal::fill(&mut tail, &output.hash, &seal);

@@ -21,7 +21,7 @@ const BLOCK: usize = 2048;
 const LANES: usize = 32;
 
 /// Whether a row may match at all.
-pub(crate) type Keep<'a> = &'a (dyn Fn(u64) -> bool + Sync);
+pub type Keep<'a> = &'a (dyn Fn(u64) -> bool + Sync);
 
 /// A question about the vectors of a segment.
 #[derive(Clone, Copy)]

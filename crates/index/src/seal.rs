@@ -1,7 +1,7 @@
 //! The seal of a parquet file: counts and checksums at a fixed width in its footer's key-value metadata, so that
 //! damage is found before the parquet reader sees a byte.
 //!
-//! `imagefleet-seal:ROWS:ROWS_HASH:PATHS_HASH:FOOTER_HASH:FILE_HASH`, ROWS in 20 digits, each hash an XXH3-128 in 32.
+//! `imagefleet-seal:ROWS:ROWS_HASH:FILES_HASH:FOOTER_HASH:FILE_HASH`, ROWS in 20 digits, each hash an XXH3-128 in 32.
 //! FOOTER_HASH is over the footer (thrift metadata, its length, `PAR1`) with zeros for itself and FILE_HASH;
 //! FILE_HASH is over the whole file with zeros for itself.
 
@@ -22,8 +22,8 @@ const MARK: &str = "imagefleet-seal:";
 const HASH: usize = 32;
 const ROWS: Range<usize> = MARK.len()..MARK.len() + 20;
 const ROWS_HASH: Range<usize> = ROWS.end + 1..ROWS.end + 1 + HASH;
-const PATHS_HASH: Range<usize> = ROWS_HASH.end + 1..ROWS_HASH.end + 1 + HASH;
-const FOOTER_HASH: Range<usize> = PATHS_HASH.end + 1..PATHS_HASH.end + 1 + HASH;
+const FILES_HASH: Range<usize> = ROWS_HASH.end + 1..ROWS_HASH.end + 1 + HASH;
+const FOOTER_HASH: Range<usize> = FILES_HASH.end + 1..FILES_HASH.end + 1 + HASH;
 const FILE_HASH: Range<usize> = FOOTER_HASH.end + 1..FOOTER_HASH.end + 1 + HASH;
 const LENGTH: usize = FILE_HASH.end;
 /// Length of the metadata and `PAR1`, which end every parquet file.
@@ -36,7 +36,7 @@ const LONGEST_FOOTER: u64 = 1 << 30;
 pub(crate) struct Seal {
     pub rows: u64,
     pub rows_hash: String,
-    pub paths_hash: String,
+    pub files_hash: String,
 }
 
 /// The value to write before anything is known.
@@ -55,7 +55,7 @@ pub(crate) fn fill(tail: &mut [u8], before: &Xxh3, seal: &Seal) -> String {
     };
     put(tail, &ROWS, &format!("{:020}", seal.rows));
     put(tail, &ROWS_HASH, &seal.rows_hash);
-    put(tail, &PATHS_HASH, &seal.paths_hash);
+    put(tail, &FILES_HASH, &seal.files_hash);
     let footer_hash = protocol::hash_hex(&tail[footer..]);
     put(tail, &FOOTER_HASH, &footer_hash);
     let whole = |tail: &[u8]| {
@@ -108,7 +108,7 @@ pub(crate) fn read_footer(input: &mut (impl Read + Seek), path: &Path, kind: Fil
     let seal = Seal {
         rows: text(&ROWS)?.parse().map_err(|_| damaged("its seal is unreadable"))?,
         rows_hash: text(&ROWS_HASH)?,
-        paths_hash: text(&PATHS_HASH)?,
+        files_hash: text(&FILES_HASH)?,
     };
     let (footer_hash, file_hash) = (text(&FOOTER_HASH)?, text(&FILE_HASH)?);
     let mut zeroed = bytes.clone();

@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use protocol::{Embedding, FirstPassMeta, ImagePath, IndexMeta, IndexPrefix};
+use protocol::search::Filters;
+use protocol::{Embedding, FileFacts, FirstPassMeta, ImagePath, IndexMeta, IndexPrefix};
 
-use crate::IndexError;
 use crate::bits::Bits;
 use crate::error::FileKind;
+use crate::files::{Files, SegmentFiles};
 use crate::first_pass;
 use crate::mapped::MappedVectors;
 use crate::meta_file::read_meta;
-use crate::paths_file::PathsFile;
 use crate::scan::{Hit, Keep, Scan};
 use crate::snapshot::{self, DAMAGED};
+use crate::{IndexError, RowSet};
 
 /// One generation of an index, opened for search from a private snapshot on this host. Many threads may search it.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub struct Index {
     prefix: IndexPrefix,
     meta: IndexMeta,
     pub(crate) segments: Vec<OpenSegment>,
+    files: Files,
     warning: Option<String>,
     damaged: AtomicBool,
     pub(crate) alike: OnceLock<f32>,
@@ -31,7 +33,6 @@ pub struct Index {
 pub(crate) struct OpenSegment {
     pub vectors: MappedVectors,
     pub bits: Option<(Bits, FirstPassMeta)>,
-    pub paths: PathsFile,
     pub first_row: u64,
     faiss: PathBuf,
     checksum: String,
@@ -59,7 +60,7 @@ impl Index {
     }
 
     fn open_generation(prefix: &IndexPrefix, meta: &IndexMeta, cache_dir: &Path) -> Result<Self, IndexError> {
-        let (mut segments, mut warning) = (Vec::new(), None);
+        let (mut segments, mut files, mut warning) = (Vec::new(), Vec::new(), None);
         let mut first_row = 0;
         for (segment, listed) in snapshot::take(prefix, meta, cache_dir)?.into_iter().zip(&meta.segments) {
             let vectors = MappedVectors::open(&segment.faiss, FileKind::Generation)?;
@@ -82,17 +83,18 @@ impl Index {
             segments.push(OpenSegment {
                 vectors,
                 bits: bits.zip(listed.first_pass.clone()),
-                paths: segment.paths,
                 first_row,
                 faiss: segment.faiss,
                 checksum: listed.faiss_checksum.clone(),
                 checked: segment.checked_now,
             });
+            files.push(SegmentFiles { first_row, rows: segment.rows, paths: segment.paths, facts: segment.facts });
             first_row += segment.rows;
         }
+        let files = Files::new(&meta.root, files);
         let warning = warning.map(|why| format!("questions take longer, every vector is compared: {why}"));
         let (damaged, alike) = (AtomicBool::new(false), OnceLock::new());
-        Ok(Self { prefix: prefix.clone(), meta: meta.clone(), segments, warning, damaged, alike })
+        Ok(Self { prefix: prefix.clone(), meta: meta.clone(), segments, files, warning, damaged, alike })
     }
 
     /// The generation's metadata.
@@ -149,14 +151,14 @@ impl Index {
             let (mut from, mut to) = (0, segment.vectors.rows);
             while from < to {
                 let middle = from + (to - from) / 2;
-                let found = segment.paths.get(middle)?;
+                let found = self.path(segment.first_row + middle)?;
                 match below(&found) {
                     Some(found) if found < wanted => from = middle + 1,
                     Some(found) if found > wanted => to = middle,
                     Some(_) => {
                         return self.embedding(segment.first_row + middle).map(Some);
                     }
-                    None => return Err(segment.paths.damaged()),
+                    None => return Err(FileKind::Generation.damaged(&self.prefix.meta(), "a path is not below the root")),
                 }
             }
         }
@@ -224,8 +226,17 @@ impl Index {
 
     /// A row's canonical path.
     pub(crate) fn path(&self, row: u64) -> Result<String, IndexError> {
-        let segment = self.segment(row);
-        segment.paths.get(row - segment.first_row)
+        self.files.path(row)
+    }
+
+    /// What is known of a row's file. Panics if there is no such row.
+    pub fn facts(&self, row: u64) -> Result<FileFacts, IndexError> {
+        self.files.facts(row)
+    }
+
+    /// The rows that `filters` leave; all rows if they ask for nothing. Quick for filters that were asked for last.
+    pub fn matching(&self, filters: &Filters) -> Result<RowSet, IndexError> {
+        self.files.matching(filters)
     }
 }
 

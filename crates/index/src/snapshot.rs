@@ -1,7 +1,7 @@
 //! This host's private copy of a generation, so that no page of a mapped file lies on a share and nobody removes it.
 //!
 //! Vectors and bits are hard links to the segment's files if the cache is on the same file system, else copies; of the
-//! parquet file only the paths are kept.
+//! parquet file only the paths and facts are kept.
 //!
 //! Vectors are compared with their checksum before they first answer. `seg-K.checked` then says which file that was, by its
 //! length, number and time: the next opening believes it, and [`crate::Index::check`] compares again while it answers.
@@ -16,8 +16,10 @@ use crate::IndexError;
 use crate::atomic::{self, Temp};
 use crate::bits::Bits;
 use crate::error::FileKind;
+use crate::facts_file::{FactsFile, FactsWriter};
 use crate::meta_file::{Segment, segments};
-use crate::paths_file::{self, PathsFile};
+use crate::paths_file::{PathsFile, PathsWriter};
+use crate::row_reader::RowFile;
 use crate::row_writer::hash_file;
 
 /// What is wrong with a file whose bytes changed.
@@ -28,6 +30,7 @@ pub(crate) const DAMAGED: &str = "its bytes do not fit the checksum in the index
 pub(crate) struct SnapshotSegment {
     pub faiss: PathBuf,
     pub paths: PathsFile,
+    pub facts: FactsFile,
     pub rows: u64,
     /// The first pass if the segment has one, or why it cannot be used.
     pub bits: Option<Result<Bits, IndexError>>,
@@ -76,20 +79,42 @@ fn take_segment(segment: &Segment, root: &str, dir: &Path, number: usize) -> Res
     }
     let target = dir.join(format!("seg-{number}.bits"));
     let bits = segment.meta.first_pass.as_ref().map(|meta| take_bits(segment, meta, &target));
-    let paths = take_paths(segment, root, &dir.join(format!("seg-{number}.paths")))?;
-    Ok(SnapshotSegment { faiss, paths, rows, bits, checked_now })
+    let [paths, facts] = ["paths", "facts"].map(|extension| dir.join(format!("seg-{number}.{extension}")));
+    let (paths, facts) = take_files(segment, root, &paths, &facts)?;
+    Ok(SnapshotSegment { faiss, paths, facts, rows, bits, checked_now })
 }
 
-fn take_paths(segment: &Segment, root: &str, target: &Path) -> Result<PathsFile, IndexError> {
-    if let Ok(paths) = PathsFile::open(target)
-        && paths.has_rows(segment.meta.rows)
+fn take_files(segment: &Segment, root: &str, paths: &Path, facts: &Path) -> Result<(PathsFile, FactsFile), IndexError> {
+    let rows = segment.meta.rows;
+    if let (Ok(paths), Ok(facts)) = (PathsFile::open(paths), FactsFile::open(facts))
+        && paths.has_rows(rows)
+        && facts.has_rows(rows)
     {
-        return Ok(paths);
+        return Ok((paths, facts));
     }
-    let temp = Temp::beside(target);
-    paths_file::extract(&segment.parquet, root, segment.meta.rows, temp.path())?;
-    temp.publish(target)?;
-    PathsFile::open(target)
+    extract(segment, root, paths, facts)?;
+    Ok((PathsFile::open(paths)?, FactsFile::open(facts)?))
+}
+
+/// Writes the paths and facts of a segment's parquet file into files of their own.
+fn extract(segment: &Segment, root: &str, paths: &Path, facts: &Path) -> Result<(), IndexError> {
+    let file = RowFile::open(&segment.parquet, FileKind::Generation, root)?;
+    if file.seal().rows != segment.meta.rows {
+        return Err(file.damaged("it has not the rows that the index lists"));
+    }
+    let unfinished = [Temp::beside(paths), Temp::beside(facts)];
+    let mut paths_writer = PathsWriter::create(unfinished[0].path(), segment.meta.rows)?;
+    let mut facts_writer = FactsWriter::create(unfinished[1].path())?;
+    for row in file.files() {
+        let (path, file) = row?;
+        paths_writer.push(&format!("{root}/{path}"))?;
+        facts_writer.push(&file)?;
+    }
+    paths_writer.finish()?;
+    facts_writer.finish()?;
+    let [unfinished_paths, unfinished_facts] = unfinished;
+    unfinished_paths.publish(paths)?;
+    unfinished_facts.publish(facts)
 }
 
 /// A copy that is not whole is made again, once.

@@ -1,9 +1,9 @@
-//! What already stands: path, size and time of every row of the current generation and of all finished parts, as one
+//! What already stands: path and facts of every row of the current generation and of all finished parts, as one
 //! sorted stream for the scan to compare with. Vectors of the generation are not read.
 
 use std::sync::Arc;
 
-use protocol::{Entry, ImagePath, IndexPrefix};
+use protocol::{Entry, FileFacts, ImagePath, IndexPrefix};
 use serde::{Deserialize, Serialize};
 
 use crate::IndexError;
@@ -26,17 +26,26 @@ pub struct Place {
 /// A row that stands, in the current generation or in a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StandingRow {
-    /// The picture as it was embedded.
-    pub entry: Entry,
+    /// The picture.
+    pub path: ImagePath,
+    /// Its file as it was embedded.
+    pub file: FileFacts,
     /// True if it stands in the current generation, false if in a part.
     pub in_index: bool,
     /// Where it stands, for having more of it: see [`Standing::files`].
     pub place: Place,
 }
 
+impl StandingRow {
+    /// The picture as a scan sees it.
+    pub fn entry(&self) -> Entry {
+        self.file.entry(self.path.clone())
+    }
+}
+
 impl HasPath for StandingRow {
     fn path(&self) -> &ImagePath {
-        &self.entry.path
+        &self.path
     }
 }
 
@@ -113,13 +122,15 @@ pub fn standing(prefix: &IndexPrefix, root: &str, fingerprint: &str) -> Result<S
 
 /// A file's rows in their order, each with its place.
 fn rows(
-    entries: impl Iterator<Item = Result<Entry, IndexError>> + Send + 'static,
+    files: impl Iterator<Item = Result<(ImagePath, FileFacts), IndexError>> + Send + 'static,
     in_index: bool,
-    file: usize,
+    number: usize,
 ) -> Opened<StandingRow> {
-    let places = (0..).map(move |row| Place { file, row });
-    let row = move |(entry, place): (Result<Entry, _>, _)| Ok(StandingRow { entry: entry?, in_index, place });
-    Opened::Rows(Box::new(entries.zip(places).map(row)))
+    let places = (0..).map(move |row| Place { file: number, row });
+    let row = move |(row, place): (Result<(ImagePath, FileFacts), _>, _)| {
+        row.map(|(path, file)| StandingRow { path, file, in_index, place })
+    };
+    Opened::Rows(Box::new(files.zip(places).map(row)))
 }
 
 fn segment_source(segment: Segment, root: &str, number: usize) -> Source<StandingRow> {
@@ -133,7 +144,7 @@ fn segment_source(segment: Segment, root: &str, number: usize) -> Source<Standin
             if file.seal().rows != segment.meta.rows {
                 return Err(file.damaged("it has not the rows that the index lists"));
             }
-            Ok(rows(file.entries(), true, number))
+            Ok(rows(file.files(), true, number))
         }),
     }
 }
@@ -144,7 +155,7 @@ fn part_source(head: PartHead, number: usize) -> Source<StandingRow> {
         rank: 1,
         path: head.path.clone(),
         open: Box::new(move || match part::open(&head) {
-            Ok(file) => Ok(rows(file.entries(), false, number)),
+            Ok(file) => Ok(rows(file.files(), false, number)),
             Err(e) => Ok(Opened::Skip(e.to_string())),
         }),
     }

@@ -97,5 +97,5 @@ fn choose<'a>(same_path: &'a [Candidate], gone: &[Entry]) -> Option<&'a Candidat
     same_path
         .iter()
         .filter(|c| c.kind == Kind::Named || !gone.iter().any(|entry| c.row.is(entry)))
-        .min_by_key(|c| (c.kind, if c.kind == Kind::Other { -i128::from(c.row.mtime_ns) } else { 0 }))
+        .min_by_key(|c| (c.kind, if c.kind == Kind::Other { -i128::from(c.row.file.mtime_ns) } else { 0 }))
 }

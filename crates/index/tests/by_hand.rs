@@ -51,7 +51,8 @@ fn each_kind_of_misfit_refuses_by_name_and_writes_nothing() {
         ("\"embedding_dim\": 6", "\"embedding_dim\": 7"),
         ("\"root\": \"/photos\"", "\"root\": \"/other\""),
         ("\"run_id\": \"r\"", "\"run_id\": \"s\""),
-        ("\"format_version\": 1", "\"format_version\": 2"),
+        ("\"format_version\": 2", "\"format_version\": 3"),
+        ("\"format_version\": 2", "\"format_version\": 1"),
         ("\"checksum\": \"", "\"checksum\": \"0"),
     ] {
         assert!(meta.contains(from), "{from}");

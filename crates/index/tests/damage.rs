@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::*;
-use index::{Index, IndexError, Row, find_part, gather, read_meta, read_part, standing};
+use index::{Index, IndexError, Row, Sources, find_part, gather, model_name, read_meta, read_part, standing};
 
 const DIM: usize = 16;
 
@@ -173,10 +173,31 @@ fn a_newer_format_is_told_as_such() {
     let part = place.part("p", &rows(5), DIM);
     place.merge_parts(None, vec![part]).unwrap();
     let text = std::fs::read_to_string(place.prefix.meta()).unwrap();
-    std::fs::write(place.prefix.meta(), text.replacen("\"format_version\": 1", "\"format_version\": 99", 1)).unwrap();
+    std::fs::write(place.prefix.meta(), text.replacen("\"format_version\": 2", "\"format_version\": 99", 1)).unwrap();
     let error = read_meta(&place.prefix).unwrap_err();
     assert!(matches!(error, IndexError::NewerFormat { found: 99, .. }), "{error}");
     assert!(place.merge_parts(None, vec![]).is_err());
+}
+
+#[test]
+fn an_older_format_is_refused_and_a_fresh_index_takes_its_place() {
+    let place = Place::new();
+    let part = place.part("p", &rows(5), DIM);
+    place.merge_parts(None, vec![part]).unwrap();
+    let text = std::fs::read_to_string(place.prefix.meta()).unwrap();
+    std::fs::write(place.prefix.meta(), text.replacen("\"format_version\": 2", "\"format_version\": 1", 1)).unwrap();
+    let opened = Index::open(&place.prefix, &place.cache()).map(drop);
+    let stood = standing(&place.prefix, ROOT, "f1").map(drop);
+    for refused in [opened, stood, place.merge_parts(None, vec![]).map(drop), read_meta(&place.prefix).map(drop)] {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, IndexError::OlderFormat { found: 1, .. }), "{error}");
+        assert!(error.to_string().ends_with("build the index anew with controller --fresh"), "{error}");
+    }
+    assert_eq!(model_name(&place.prefix).unwrap().as_deref(), Some("test"));
+    let part = place.part("p", &rows(3), DIM);
+    let fresh = place.merge(None, Sources::Parts(vec![part]), true).unwrap();
+    assert_eq!((fresh.meta.generation, fresh.meta.num_images), (2, 3));
+    assert_eq!(read_meta(&place.prefix).unwrap(), Some(fresh.meta));
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn check(place: &Place, model: &Model, what: &str) {
 
 fn standing_entries(place: &Place) -> Vec<(Entry, bool)> {
     let mut all = standing(&place.prefix, ROOT, "f1").unwrap();
-    let rows: Vec<_> = all.by_ref().map(|row| row.unwrap()).map(|row| (row.entry, row.in_index)).collect();
+    let rows: Vec<_> = all.by_ref().map(|row| row.unwrap()).map(|row| (row.entry(), row.in_index)).collect();
     assert!(rows.is_sorted_by(|a, b| a.0.path <= b.0.path));
     assert_eq!(all.skipped(), [""; 0]);
     rows

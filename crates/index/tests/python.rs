@@ -14,8 +14,9 @@ import faiss, numpy as np, polars as pl
 prefix, query = sys.argv[1], np.array(json.loads(sys.argv[2]), dtype="float32")
 table = pl.read_parquet(prefix + ".parquet")
 index = faiss.read_index(prefix + ".faiss")
-assert table.columns == ["path", "embedding", "size", "mtime_ns", "content_hash"], table.columns
+assert table.columns == ["path", "embedding", "size", "mtime_ns", "content_hash", "width", "height", "taken_s"], table.columns
 assert table.schema["embedding"] == pl.Array(pl.Float32, index.d), table.schema
+assert [table.schema[c] for c in ("width", "height", "taken_s")] == [pl.UInt32, pl.UInt32, pl.Int64], table.schema
 assert type(index).__name__ == "IndexFlatIP" and index.ntotal == len(table)
 vectors = table["embedding"].to_numpy()
 assert vectors.shape == (index.ntotal, index.d) and vectors.dtype == np.float32
@@ -24,7 +25,8 @@ if index.ntotal:
     assert abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-3
 scores, ids = index.search(query[None, :], 10)
 found = [(float(s), table["path"][int(i)]) for s, i in zip(scores[0], ids[0]) if i >= 0]
-print(json.dumps({"found": found, "rows": len(table), "size": table["size"].to_list()[:1], "nulls": sum(table.null_count().row(0))}))
+print(json.dumps({"found": found, "rows": len(table), "size": table["size"].to_list()[:1], "facts": table.select("path", "width", "height", "taken_s").rows(),
+    "nulls": sum(table.drop("taken_s").null_count().row(0))}))
 "#;
 
 fn python() -> PathBuf {
@@ -66,6 +68,12 @@ fn python_reads_an_index_and_a_partial_with_equal_ids_and_scores() {
             assert_eq!((&theirs["rows"], &theirs["nulls"]), (&count.into(), &0.into()));
             let found: Vec<(f64, String)> = serde_json::from_value(theirs["found"].clone()).unwrap();
             assert_eq!(found.len(), ours.len());
+            let facts: Vec<(String, u32, u32, Option<i64>)> = serde_json::from_value(theirs["facts"].clone()).unwrap();
+            let mut expected: Vec<&Row> = rows.iter().collect();
+            expected.sort_by(|a, b| a.path.cmp(&b.path));
+            let expected =
+                expected.iter().map(|r| (format!("{ROOT}/{}", r.path), r.file.width, r.file.height, r.file.taken_s));
+            assert!(facts.into_iter().eq(expected));
             for ((score, path), (our_score, our_path)) in found.iter().zip(&ours) {
                 assert_eq!(path, our_path);
                 assert!((score - f64::from(*our_score)).abs() < 1e-5, "{path}: {score} and {our_score}");

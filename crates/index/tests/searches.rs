@@ -92,6 +92,27 @@ fn an_open_index_survives_the_next_generation_and_the_removal_of_its_own() {
 }
 
 #[test]
+fn what_is_missing_of_a_snapshot_is_made_anew() {
+    let rows = [row("a.jpg", 1, 4), row("bc.jpg", 1, 4)];
+    let place = built(&rows, 4);
+    drop(Index::open(&place.prefix, &place.cache()).unwrap());
+    let of_index = place.cache().join(&names(&place.cache())[0]);
+    let snapshot = of_index.join(&names(&of_index)[0]);
+    assert_eq!(names(&snapshot), ["seg-0.facts", "seg-0.faiss", "seg-0.paths"]);
+    for file in ["seg-0.facts", "seg-0.paths"] {
+        for cut in [true, false] {
+            match cut {
+                true => std::fs::write(snapshot.join(file), [0; 40]).unwrap(),
+                false => std::fs::remove_file(snapshot.join(file)).unwrap(),
+            }
+            let index = Index::open(&place.prefix, &place.cache()).unwrap();
+            assert_eq!(index.facts(1).unwrap(), rows[1].file);
+            assert_eq!(index.search(&rows[1].embedding, 1).unwrap()[0].1, "/photos/bc.jpg");
+        }
+    }
+}
+
+#[test]
 fn many_threads_search_one_index() {
     let rows: Vec<Row> = (0..500).map(|i| row(&format!("{i}.jpg"), 1, 32)).collect();
     let place = built(&rows, 32);

@@ -55,12 +55,14 @@ impl ImagePath {
 impl Ord for ImagePath {
     fn cmp(&self, other: &Self) -> Ordering {
         // Most paths that are compared are equal: what stands with what was found.
-        if self.0 == other.0 {
-            return Ordering::Equal;
-        }
-        let key = |b: u8| if b == b'/' { 0 } else { b };
-        self.0.bytes().map(key).cmp(other.0.bytes().map(key))
+        if self.0 == other.0 { Ordering::Equal } else { path_order(&self.0, &other.0) }
     }
+}
+
+/// The order of [`ImagePath`]s, of their texts: a folder's name with a slash behind it is just before what is in it.
+pub fn path_order(a: &str, b: &str) -> Ordering {
+    let key = |b: u8| if b == b'/' { 0 } else { b };
+    a.bytes().map(key).cmp(b.bytes().map(key))
 }
 
 impl PartialOrd for ImagePath {

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Failure, ScanSummary, Stages};
 
-/// The version of the file formats in docs/format.md. A reader refuses a higher one.
-pub const FORMAT_VERSION: u32 = 1;
+/// The version of the file formats in docs/format.md. A reader refuses any other.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// What decides whether two vectors may stand in one index.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ pub struct PartMeta {
     /// Rows in it.
     #[serde(deserialize_with = "crate::bounded::count")]
     pub rows: u64,
-    /// Hash over all rows, of paths, vectors, sizes, times and content hashes.
+    /// Hash over all rows, of paths, vectors, facts and content hashes.
     pub checksum: String,
     /// Pictures of the chunk that failed.
     pub failures: Vec<Failure>,

@@ -16,6 +16,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+pub use crate::FileFacts;
+
 /// The most matches that one question may ask for, or all questions of a batch together.
 pub const MAX_TOP_K: usize = 100_000;
 
@@ -283,25 +285,6 @@ pub struct Match {
     /// Pictures that are nearly the same and are not shown for it.
     #[serde(default)]
     pub alike: usize,
-}
-
-/// What an index knows of a picture's file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct FileFacts {
-    /// Its length.
-    pub size_bytes: u64,
-    /// When it was modified, nanoseconds since 1970.
-    pub mtime_ns: i64,
-    /// When it was taken, as its EXIF tells: seconds since 1970, the camera's clock taken for UTC.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub taken_s: Option<i64>,
-    /// Pixels across, upright. Zero if unknown.
-    #[serde(default)]
-    pub width: u32,
-    /// Pixels down, upright. Zero if unknown.
-    #[serde(default)]
-    pub height: u32,
 }
 
 /// Asks for groups of nearly the same pictures in the whole collection.

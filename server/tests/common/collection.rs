@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clip::Model;
 use index::{MergeRequest, PartRef, Row, Sources, merge, publish_part};
-use protocol::{Embedding, ImagePath, IndexPrefix, ModelIdentity, PartMeta};
+use protocol::{Embedding, FileFacts, ImagePath, IndexPrefix, ModelIdentity, PartMeta};
 
 use super::Home;
 
@@ -65,8 +65,7 @@ impl Collection {
             Row {
                 path: ImagePath::new(name).unwrap(),
                 embedding,
-                size_bytes: bytes.len() as u64,
-                mtime_ns: 1,
+                file: FileFacts { size_bytes: bytes.len() as u64, mtime_ns: 1, ..FileFacts::default() },
                 content_hash: protocol::hash_hex(&bytes),
             }
         });

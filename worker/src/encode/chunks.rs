@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use anyhow::{Context, Result, ensure};
 use crossbeam_channel::{Receiver, Sender};
 use index::Row;
-use protocol::{Embedding, Entry, Event, FORMAT_VERSION, Failure, FailureKind, PartMeta};
+use protocol::{Embedding, Event, FORMAT_VERSION, Failure, FailureKind, PartMeta};
 
 use super::read::Seen;
 use super::stages::Stage;
@@ -40,8 +40,8 @@ impl<'a> Assembly<'a> {
 
     /// A picture has its vector.
     pub fn row(&mut self, task: &Task, seen: Seen, embedding: Embedding) -> Result<()> {
-        let Entry { path, size_bytes, mtime_ns } = seen.entry;
-        let row = Row { path, embedding, size_bytes, mtime_ns, content_hash: seen.content_hash };
+        let Seen { path, file, content_hash } = seen;
+        let row = Row { path, embedding, file, content_hash };
         self.chunk(task).rows.push(row);
         self.account(task)
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex};
 
 use clip::DecodeLimits;
-use protocol::{Entry, Event, FailureKind, hash_hex};
+use protocol::{Entry, Event, FailureKind, FileFacts, ImagePath, hash_hex};
 
 use super::stages::Stage;
 use super::{Setup, Shared, Task};
@@ -41,7 +41,8 @@ struct Bytes<'a> {
 
 /// A picture as it was when it was read.
 pub struct Seen {
-    pub entry: Entry,
+    pub path: ImagePath,
+    pub file: FileFacts,
     pub content_hash: String,
 }
 
@@ -129,8 +130,16 @@ fn see(setup: &Setup, report: &Report, entry: &Entry, bytes: &Bytes) -> Result<(
         report.event(&Event::Warning { message });
     }
     // The row says what was read, which may be newer than what the scan saw.
-    let entry = Entry { path: entry.path.clone(), size_bytes: content.len() as u64, mtime_ns: bytes.mtime_ns };
-    Ok((Seen { entry, content_hash: hash_hex(content) }, preprocess.apply(&picture)))
+    let (width, height) = picture.full_size;
+    let file = FileFacts {
+        size_bytes: content.len() as u64,
+        mtime_ns: bytes.mtime_ns,
+        taken_s: picture.taken_s,
+        width: width as u32,
+        height: height as u32,
+    };
+    let seen = Seen { path: entry.path.clone(), file, content_hash: hash_hex(content) };
+    Ok((seen, preprocess.apply(&picture)))
 }
 
 /// Room for bytes. What is larger than all of it comes in when nothing else is there.

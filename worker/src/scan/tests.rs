@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use index::{IndexError, MergeRequest, PartRef, Row, Sources, merge, publish_part, read_meta, standing};
 use proptest::prelude::*;
-use protocol::{Embedding, ManifestReader, ModelIdentity, PartMeta, chunk_name, hash_hex};
+use protocol::{Embedding, FileFacts, ManifestReader, ModelIdentity, PartMeta, chunk_name, hash_hex};
 use tempfile::TempDir;
 
 use super::*;
@@ -195,7 +195,9 @@ impl World {
         let row = |entry: &Entry| {
             let bytes = fs::read(self.root.open_path(&entry.path)).unwrap();
             let Entry { path, size_bytes, mtime_ns } = entry.clone();
-            Row { path, embedding: vector_of(&hash_hex(&bytes)), size_bytes, mtime_ns, content_hash: hash_hex(&bytes) }
+            // As an EXIF date: what only a look into the bytes tells.
+            let file = FileFacts { size_bytes, mtime_ns, taken_s: Some(taken_of(&bytes)), width: 4, height: 3 };
+            Row { path, embedding: vector_of(&hash_hex(&bytes)), file, content_hash: hash_hex(&bytes) }
         };
         let model = ModelIdentity {
             model_name: "test".into(),
@@ -206,7 +208,7 @@ impl World {
             deviation: None,
         };
         let meta = PartMeta {
-            format_version: 1,
+            format_version: protocol::FORMAT_VERSION,
             name: chunk_name("f1", chunk),
             root: "/photos".into(),
             model,
@@ -233,11 +235,21 @@ impl World {
             let mut bytes = [0; DIM * 4];
             vectors.read_exact_at(&mut bytes, header + row.place.row * DIM as u64 * 4).unwrap();
             let vector: Vec<f32> = bytes.chunks_exact(4).map(|v| f32::from_le_bytes(v.try_into().unwrap())).collect();
-            assert_eq!(vector, vector_of(&hash).values(), "the vector of {} is that of other bytes", row.entry.path);
-            (row.entry.path, hash)
+            assert_eq!(vector, vector_of(&hash).values(), "the vector of {} is that of other bytes", row.path);
+            let bytes = fs::read(self.root.open_path(&row.path)).unwrap_or_default();
+            if hash_hex(&bytes) == hash {
+                let seen = FileFacts { taken_s: Some(taken_of(&bytes)), width: 4, height: 3, ..row.file };
+                assert_eq!(row.file, seen, "the facts of {} are of other bytes", row.path);
+            }
+            (row.path, hash)
         });
         rows.collect()
     }
+}
+
+/// A time that stands for these bytes.
+fn taken_of(bytes: &[u8]) -> i64 {
+    bytes.iter().map(|&b| i64::from(b)).sum()
 }
 
 /// A vector that only these bytes have.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use index::{MergeReport, MergeRequest, PartRef, Row, Sources, merge, publish_part};
 use protocol::{
-    Embedding, Entry, Failure, FailureKind, ImagePath, IndexPrefix, ModelIdentity, PartMeta, RunRecord, ScanSummary,
-    WorkerMeta, encode_line,
+    Embedding, Entry, FORMAT_VERSION, Failure, FailureKind, FileFacts, ImagePath, IndexPrefix, ModelIdentity, PartMeta,
+    RunRecord, ScanSummary, WorkerMeta, encode_line,
 };
 use tempfile::TempDir;
 
@@ -44,14 +44,19 @@ pub fn row(path: &str, state: i64, dim: usize) -> Row {
     Row {
         path: ImagePath::new(path).unwrap(),
         embedding: vector_of(path, state, dim),
-        size_bytes: 1000 + state as u64,
-        mtime_ns: state * 1_000_000_000,
+        file: FileFacts {
+            size_bytes: 1000 + state as u64,
+            mtime_ns: state * 1_000_000_000,
+            taken_s: (path.len() % 2 == 0).then_some(state - 2),
+            width: 40 + path.len() as u32,
+            height: 30,
+        },
         content_hash: protocol::hash_hex(format!("{path}{state}").as_bytes()),
     }
 }
 
 pub fn entry(row: &Row) -> Entry {
-    Entry { path: row.path.clone(), size_bytes: row.size_bytes, mtime_ns: row.mtime_ns }
+    row.file.entry(row.path.clone())
 }
 
 pub fn model(dim: usize) -> ModelIdentity {
@@ -67,7 +72,7 @@ pub fn model(dim: usize) -> ModelIdentity {
 
 pub fn part_meta(name: &str, dim: usize) -> PartMeta {
     PartMeta {
-        format_version: 1,
+        format_version: FORMAT_VERSION,
         name: name.into(),
         root: ROOT.into(),
         model: model(dim),
@@ -81,7 +86,7 @@ pub fn part_meta(name: &str, dim: usize) -> PartMeta {
 pub fn worker_meta(worker_id: u32, run_id: &str, dim: usize) -> WorkerMeta {
     WorkerMeta {
         stages: protocol::Stages::default(),
-        format_version: 1,
+        format_version: FORMAT_VERSION,
         software_version: "0".into(),
         worker_id,
         run_id: run_id.into(),
@@ -129,7 +134,7 @@ impl Place {
         gone.sort_by(|a, b| (&a.path, a.mtime_ns).cmp(&(&b.path, b.mtime_ns)));
         std::fs::write(run.gone(), gone.iter().map(encode_line).collect::<String>()).unwrap();
         let record = RunRecord {
-            format_version: 1,
+            format_version: FORMAT_VERSION,
             run_id: run_id.into(),
             started: format!("2024-01-01T00:00:00Z-{run_id}"),
             root: ROOT.into(),
