@@ -39,7 +39,12 @@ fn main() -> Result<()> {
             .map(|i| {
                 let path = ImagePath::new(format!("{:05}-holidays-by-the-sea/IMG_{i:09}.jpg", i / 1000))?;
                 let embedding = Embedding::normalise(row(i))?;
-                Ok(Row { path, embedding, file: FileFacts { size_bytes: 3_000_000, mtime_ns: 1, ..FileFacts::default() }, content_hash: String::new() })
+                Ok(Row {
+                    path,
+                    embedding,
+                    file: FileFacts { size_bytes: 3_000_000, mtime_ns: 1, ..FileFacts::default() },
+                    content_hash: String::new(),
+                })
             })
             .collect::<Result<Vec<_>>>()?;
         let meta = publish_part(&prefix, part(&format!("{begin:09}"), identity.clone()), &some)?;

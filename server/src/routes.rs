@@ -68,7 +68,10 @@ pub fn router(app: App) -> Router {
 struct Description;
 
 fn described() -> OpenApiRouter<App> {
-    let small = OpenApiRouter::new().routes(routes!(open)).routes(routes!(duplicates)).layer(DefaultBodyLimit::max(SMALL_BYTES));
+    let small = OpenApiRouter::new()
+        .routes(routes!(open))
+        .routes(routes!(duplicates))
+        .layer(DefaultBodyLimit::max(SMALL_BYTES));
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(search))
         .routes(routes!(search_batch))

@@ -15,7 +15,7 @@ use crate::memory;
 use crate::refusal::Refusal;
 
 /// Pictures whose scores stand for those of all.
-const SAMPLE: usize = 1_000;
+const SAMPLE: u64 = 1_000;
 /// Each picture of the sample is compared with so many others.
 const OTHERS: usize = 12;
 /// What scores are told for: everyday words, most of which hold of few pictures of any collection.

@@ -17,7 +17,7 @@ impl Picture {
         let (width, height) = (scaled(self.width), scaled(self.height));
         let whole = |length| Span { whole: length, start: 0, length };
         let rgb = resize_window(&self, whole(width), whole(height), FilterType::CatmullRom);
-        Self { width, height, rgb, damage: self.damage }
+        Self { width, height, rgb, ..self }
     }
 
     /// A JPEG of it, of a `quality` from 1 to 100, its colours at half the resolution.
@@ -46,7 +46,7 @@ mod tests {
 
     fn picture(width: usize, height: usize) -> Picture {
         let rgb = (0..width * height).flat_map(|i| [(i % width * 255 / width) as u8, 90, 160]).collect();
-        Picture { width, height, rgb, damage: None }
+        Picture::new(width, height, rgb)
     }
 
     #[test]

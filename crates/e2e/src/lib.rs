@@ -123,7 +123,8 @@ impl Lab {
 
     /// `query --json --text`: the paths found, best first.
     pub fn ask(&self, text: &str, top_k: usize) -> Vec<String> {
-        let said = self.query(&["--json", "--no-copy-results", "--text", text, "--top-k", &top_k.to_string()]);
+        let top_k = top_k.to_string();
+        let said = self.query(&["--json", "--no-copy-results", "--no-collapse", "--text", text, "--top-k", &top_k]);
         assert_eq!(said.code, 0, "{said:?}");
         said.out.lines().map(json_path).collect()
     }

@@ -141,6 +141,7 @@ checks! {
     an_answer_that_comes_late_is_dropped,
     back_leads_to_the_question_before_and_the_address_holds_the_question,
     a_dropped_pasted_or_chosen_picture_is_asked_for,
+    a_dropped_picture_finds_itself_and_pictures_are_shown,
     filters_are_part_of_the_question_and_can_be_cleared,
     twenty_thousand_matches_scroll_with_few_of_them_in_the_document,
     names_with_markup_are_shown_as_text,

@@ -66,7 +66,7 @@ pub use moved::{Moved, StandingFiles};
 pub use part::{Part, find_part, publish_part, read_part};
 pub use row::Row;
 pub use row_set::RowSet;
-pub use scan::Keep;
 pub use row_writer::hash_file;
+pub use scan::Keep;
 pub use search::Index;
 pub use standing::{Place, Standing, StandingRow, standing};

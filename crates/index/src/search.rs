@@ -158,7 +158,9 @@ impl Index {
                     Some(_) => {
                         return self.embedding(segment.first_row + middle).map(Some);
                     }
-                    None => return Err(FileKind::Generation.damaged(&self.prefix.meta(), "a path is not below the root")),
+                    None => {
+                        return Err(FileKind::Generation.damaged(&self.prefix.meta(), "a path is not below the root"));
+                    }
                 }
             }
         }

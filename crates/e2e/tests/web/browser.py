@@ -180,6 +180,21 @@ def a_dropped_pasted_or_chosen_picture_is_asked_for(world):
 
 
 @check
+def a_dropped_picture_finds_itself_and_pictures_are_shown(world):
+    picture = sorted(PICTURES.glob("yellow_car_*.jpg"))[0]
+    with world.page() as page:
+        page.locator("#file").set_input_files(picture)
+        first = page.locator("[role=option]").first
+        expect(first).to_have_accessible_name(re.compile(f"^{re.escape(picture.name)}"))
+        page.wait_for_function("document.querySelectorAll('.tile.shown').length > 10")
+        assert page.locator(".tile.broken").count() == 0
+        first.click()
+        page.wait_for_function("document.getElementById('large-image').src.includes('picture?')")
+        page.keyboard.press("m")
+        expect(page.locator("[role=option]").first).to_have_accessible_name(re.compile(f"^{re.escape(picture.name)}"))
+
+
+@check
 def filters_are_part_of_the_question_and_can_be_cleared(world):
     with world.page() as page:
         sent = []
