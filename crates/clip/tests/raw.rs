@@ -82,8 +82,8 @@ fn a_preview_is_scaled_like_any_jpeg() {
     let previews = Previews { large: golden("large.jpg"), ..previews(1) };
     for (kind, make) in KINDS {
         let picture = decode(&make(&previews), DecodeMode::Fast, 224, &DecodeLimits::default()).unwrap();
-        assert_eq!((picture.width, picture.height), (600, 450), "{kind}");
-        assert!(picture.full_size > (600, 450), "{kind}");
+        assert_eq!((picture.width, picture.height), (800, 600), "{kind}");
+        assert!(picture.full_size > (800, 600), "{kind}");
     }
 }
 

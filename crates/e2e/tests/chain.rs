@@ -32,7 +32,7 @@ fn matches_are_copied_with_their_extension_and_never_overwrite() {
         .unwrap();
     assert_eq!(lab.index(&[]).code, 0);
     for _ in 0..3 {
-        assert_eq!(lab.query(&["--text", "a car", "--top-k", "21"]).code, 0);
+        assert_eq!(lab.query(&["--text", "a car", "--top-k", "21", "--no-collapse"]).code, 0);
     }
     let copies: Vec<String> = fs::read_dir(lab.path("image_results"))
         .unwrap()
@@ -270,7 +270,7 @@ assert ids[0][0] == 0 and abs(scores[0][0] - 1) < 1e-5
 "#;
     run_python(check, &[lab.prefix().as_os_str(), dated.as_os_str()]);
     // The same question, by us and by Python from our own text vector's best match: scores agree to 1e-5.
-    let said = lab.query(&["--json", "--no-copy-results", "--text", "a red boat", "--top-k", "5"]);
+    let said = lab.query(&["--json", "--no-copy-results", "--text", "a red boat", "--top-k", "5", "--no-collapse"]);
     let ours: Vec<serde_json::Value> = said.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     let script = r#"
 import sys, json, faiss, numpy, polars
@@ -285,7 +285,7 @@ want = sorted(ours, key=lambda m: m["rank"])[:5]
 assert [paths[i] for i in ids[0]] == [m["path"] for m in want], (ids, want)
 assert numpy.allclose(got[0], [m["score"] for m in want], atol=1e-5), (got, want)
 "#;
-    let all = lab.query(&["--json", "--no-copy-results", "--text", "a red boat", "--top-k", "80"]);
+    let all = lab.query(&["--json", "--no-copy-results", "--text", "a red boat", "--top-k", "80", "--no-collapse"]);
     let all: Vec<serde_json::Value> = all.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!(ours[..], all[..5]);
     let all = OsString::from(serde_json::to_string(&all).unwrap());

@@ -74,7 +74,8 @@ impl Disk {
     fn answers(&self) {
         let mut query = self.machines.command("query");
         query.arg("--index-prefix").arg(self.prefix()).arg("--hosts").arg(self.machines.lab.path("hosts"));
-        let said = finish(query.args(["--text", "a car", "--top-k", "1000", "--no-copy-results", "--json"]));
+        let said =
+            finish(query.args(["--text", "a car", "--top-k", "1000", "--no-copy-results", "--no-collapse", "--json"]));
         let path = |line: &str| {
             let found: serde_json::Value = serde_json::from_str(line).unwrap();
             Path::new(found["path"].as_str().unwrap()).file_name().unwrap().to_str().unwrap().to_owned()

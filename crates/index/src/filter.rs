@@ -43,7 +43,7 @@ impl<'a> Filter<'a> {
     /// Which of a segment's rows are in the folders, in ascending order: rows are sorted by path.
     pub(crate) fn ranges(&self, paths: &PathsFile, rows: u64) -> Result<Vec<Range<u64>>, IndexError> {
         if self.asked.under.is_empty() {
-            return Ok(vec![0..rows]);
+            return Ok(std::iter::once(0..rows).collect());
         }
         let range = |folder: &String| {
             let begin = paths.partition_point(rows, |path| path_order(path, folder).is_lt())?;

@@ -109,7 +109,7 @@ impl World {
         let mut query = self.machines.command("query");
         query.arg("--index-prefix").arg(format!("{SHARE_HERE}/imageindex"));
         query.arg("--hosts").arg(self.machines.lab.path("hosts")).args(["--worker", &format!("h{host}")]);
-        query.args(["--text", "a yellow car", "--json", "--no-copy-results", "--top-k", ALL]);
+        query.args(["--text", "a yellow car", "--json", "--no-collapse", "--no-copy-results", "--top-k", ALL]);
         query.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
