@@ -53,7 +53,7 @@ fn sums_and_differences_give_the_ids_that_rclip_gives() {
         let multiplier = |term: usize| ((round * 7 + term * 5) % 11 + 1) as f64 / 4.0;
         let chosen: Vec<usize> =
             (0..texts.len()).filter(|term| (round >> term) % 2 == 0 || *term == round % 5).collect();
-        let is_negative = |term: &&usize| (round + **term) % 3 == 0;
+        let is_negative = |term: &&usize| (round + **term).is_multiple_of(3);
         let side = |negative: bool| -> Vec<(f64, &Embedding)> {
             chosen.iter().filter(|t| is_negative(t) == negative).map(|&t| (multiplier(t), &vectors[t])).collect()
         };

@@ -130,7 +130,7 @@ pub fn encode(setup: &Setup, encoder: ImageEncoder, work: &Work, report: &Report
         for _ in 0..setup.decode_threads {
             let (fetched, to_encode) = (fetched.clone(), to_encode.clone());
             scope.spawn(move || {
-                fetched.iter().try_for_each(|fetched| to_encode.send(look(setup, work, shared, report, fetched)))
+                fetched.iter().all(|fetched| to_encode.send(look(setup, work, shared, report, fetched)).is_ok())
             });
         }
         drop((tasks, to_decode, fetched, to_encode));

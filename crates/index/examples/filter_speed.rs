@@ -65,14 +65,14 @@ fn main() -> Result<()> {
 
 fn row(i: usize) -> Result<Row> {
     let seed = i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    let extension = if seed % 4 == 0 { "heic" } else { "jpg" };
+    let extension = if seed.is_multiple_of(4) { "heic" } else { "jpg" };
     Ok(Row {
         path: ImagePath::new(format!("{:05}-holidays-by-the-sea/IMG_{i:09}.{extension}", i / 1000))?,
         embedding: numbers(DIM, i as u64),
         file: FileFacts {
             size_bytes: seed as u64,
             mtime_ns: (seed as i64) << 30,
-            taken_s: (seed % 3 > 0).then_some(seed as i64 % 1_500_000_000),
+            taken_s: (!seed.is_multiple_of(3)).then_some(seed as i64 % 1_500_000_000),
             width: 1000 + (seed % 4001) as u32,
             height: 1000 + (seed / 7 % 4001) as u32,
         },

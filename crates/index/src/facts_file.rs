@@ -102,7 +102,7 @@ mod tests {
         let facts = |i: u32| FileFacts {
             size_bytes: u64::MAX - u64::from(i),
             mtime_ns: -i64::from(i),
-            taken_s: (i % 3 > 0).then_some(i64::from(i) - 5),
+            taken_s: (!i.is_multiple_of(3)).then_some(i64::from(i) - 5),
             width: i,
             height: u32::MAX - i,
         };

@@ -71,7 +71,7 @@ fn filters_and_percentiles_are_those_of_brute_force_in_a_thousand_cases() {
     runner
         .run(&case, |(seed, k, least, step, from, exact)| {
             let query = Random(seed).embedding(24);
-            let keep = |row: u64| row % step == 0 || row >= from;
+            let keep = |row: u64| row.is_multiple_of(step) || row >= from;
             let wanted = Wanted { k, exact, min_percentile: least, keep: Some(&keep), ..Wanted::default() };
             let found = index.find(&query, &wanted).unwrap();
             let expected = brute_force(&rows, &query, k, least, keep);
@@ -91,7 +91,7 @@ fn with_a_first_pass_each_match_has_the_score_and_percentile_of_brute_force_and_
     for (seed, step, least) in
         [(1, 1, None), (2, 50, None), (3, 3, Some(99.5)), (4, 700, Some(40.0)), (5, 1, Some(100.0))]
     {
-        let (query, keep) = (Random(seed).embedding(24), |row: u64| row % step == 0);
+        let (query, keep) = (Random(seed).embedding(24), |row: u64| row.is_multiple_of(step));
         let wanted = Wanted { k: 20, min_percentile: least, keep: Some(&keep), ..Wanted::default() };
         let found = index.find(&query, &wanted).unwrap();
         let every = brute_force(&rows, &query, usize::MAX, None, keep);

@@ -94,7 +94,7 @@ fn a_filter_gives_as_many_matches_as_there_are_and_all_of_a_few_rows_are_compare
     let all = exactly(&index, &Random(7).embedding(dim), ROWS);
     let number = |path: &str| path[ROOT.len() + 1..].trim_end_matches(".jpg").parse::<u64>().unwrap();
     for (step, k) in [(1, 10), (2, 100), (97, 10), (997, 500), (30_000, 3)] {
-        let keep = |row: u64| row % step == 0;
+        let keep = |row: u64| row.is_multiple_of(step);
         let wanted = Wanted { k, keep: Some(&keep), ..Wanted::default() };
         let ours = paths(&index, &Random(7).embedding(dim), &wanted);
         let kept: Vec<_> = all.iter().filter(|(_, path)| keep(number(path))).take(k).cloned().collect();
@@ -107,8 +107,11 @@ fn a_filter_gives_as_many_matches_as_there_are_and_all_of_a_few_rows_are_compare
     }
 }
 
+/// A question, and the scores (their bits) and paths of its matches.
+type Answered = (Embedding, Vec<(u32, String)>);
+
 /// An index with a first pass, in few dimensions, and the answers that it gives.
-fn small() -> (Place, Vec<(Embedding, Vec<(u32, String)>)>) {
+fn small() -> (Place, Vec<Answered>) {
     let place = built(&clustered(ROWS, 20, 16), 16);
     let index = Index::open(&place.prefix, &place.cache()).unwrap();
     let queries = (0..3).map(|seed| Random(seed).embedding(16));

@@ -47,7 +47,7 @@ pub fn row(path: &str, state: i64, dim: usize) -> Row {
         file: FileFacts {
             size_bytes: 1000 + state as u64,
             mtime_ns: state * 1_000_000_000,
-            taken_s: (path.len() % 2 == 0).then_some(state - 2),
+            taken_s: path.len().is_multiple_of(2).then_some(state - 2),
             width: 40 + path.len() as u32,
             height: 30,
         },
