@@ -44,6 +44,27 @@ def ask(page, words):
     expect(page.locator("[role=option]").first).to_be_visible()
 
 
+def until(page, holds):
+    """Waits for a condition. Playwright's own way to wait would need a page that may evaluate strings."""
+    for _ in range(600):
+        if page.evaluate(holds):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never: {holds}")
+
+
+def to_the_end(page, most):
+    """Goes to the last match again and again: each time more are asked for."""
+    last = page.locator("[role=option][aria-selected=true]")
+    for _ in range(200):
+        page.keyboard.press("End")
+        until(page, "!document.body.classList.contains('busy')")
+        if last.get_attribute("aria-posinset") == str(most):
+            return last
+        page.wait_for_timeout(50)
+    raise AssertionError(last.get_attribute("aria-posinset"))
+
+
 def focused(page):
     return page.evaluate("document.activeElement.getAttribute('aria-label') ?? document.activeElement.id")
 
@@ -60,7 +81,7 @@ def a_keyboard_alone_finds_a_yellow_car_opens_it_large_asks_for_more_like_it_and
     with world.page() as page:
         page.keyboard.type("a yellow car")
         page.keyboard.press("Enter")
-        page.wait_for_function("document.activeElement.getAttribute('role') === 'option'")
+        until(page, "document.activeElement.getAttribute('role') === 'option'")
         assert focused(page).startswith("yellow_car_"), focused(page)
         page.keyboard.press("ArrowRight")
         second = focused(page).split(",")[0]
@@ -85,16 +106,16 @@ def a_keyboard_alone_finds_a_yellow_car_opens_it_large_asks_for_more_like_it_and
 @check
 def arrows_enter_and_escape_lead_everywhere_and_back(world):
     with world.page() as page:
+        page.get_by_role("button", name="Filters").click()
+        page.get_by_label("Show near-duplicates").check()
         ask(page, "a red house")
         page.keyboard.press("ArrowDown")
         first = focused(page)
         page.keyboard.press("ArrowDown")
         assert focused(page) != first
         page.keyboard.press("ArrowUp")
-        page.keyboard.press("End")
-        last = page.locator("[role=option][aria-selected=true]")
+        last = to_the_end(page, len(list(PICTURES.iterdir())))
         expect(last).to_be_in_viewport()
-        assert last.get_attribute("aria-posinset") == last.get_attribute("aria-setsize")
         page.keyboard.press("Enter")
         expect(page.get_by_role("dialog")).to_be_visible()
         page.keyboard.press("Escape")
@@ -139,7 +160,7 @@ def back_leads_to_the_question_before_and_the_address_holds_the_question(world):
         ask(page, "a blue fish")
         page.keyboard.press("Enter")
         assert "q=a+blue+fish" in page.url, page.url
-        page.wait_for_function("document.activeElement.getAttribute('role') === 'option'")
+        until(page, "document.activeElement.getAttribute('role') === 'option'")
         page.keyboard.press("Enter")
         assert "at=1" in page.url
         page.go_back()
@@ -186,10 +207,10 @@ def a_dropped_picture_finds_itself_and_pictures_are_shown(world):
         page.locator("#file").set_input_files(picture)
         first = page.locator("[role=option]").first
         expect(first).to_have_accessible_name(re.compile(f"^{re.escape(picture.name)}"))
-        page.wait_for_function("document.querySelectorAll('.tile.shown').length > 10")
+        until(page, "document.querySelectorAll('.tile.shown').length > 10")
         assert page.locator(".tile.broken").count() == 0
         first.click()
-        page.wait_for_function("document.getElementById('large-image').src.includes('picture?')")
+        until(page, "document.getElementById('large-image').src.includes('picture?')")
         page.keyboard.press("m")
         expect(page.locator("[role=option]").first).to_have_accessible_name(re.compile(f"^{re.escape(picture.name)}"))
 
@@ -208,14 +229,14 @@ def filters_are_part_of_the_question_and_can_be_cleared(world):
         page.get_by_label("Size").select_option("1000")
         page.get_by_label("Show near-duplicates").check()
         with page.expect_request(lambda r: r.url.endswith("/search") and "99.5" in r.post_data):
-            page.get_by_label("Only the best").fill("7")
+            page.get_by_role("slider", name="Only the best").fill("7")
         asked = sent[-1]
         assert asked["filters"] == {
             "under": ["2019/summer"], "after_s": 1559347200, "before_s": 1567296000, "min_width": 1000, "min_height": 1000,
             "orientation": "landscape"}, asked
         assert asked["min_percentile"] == 99.5 and asked["collapse"] is False, asked
         page.get_by_role("button", name="Clear filters").first.click()
-        page.wait_for_function("location.hash === '#q=a+car'")
+        until(page, "location.hash === '#q=a+car'")
         assert sent[-1]["filters"] == {} and sent[-1]["collapse"] is True, sent[-1]
 
 
@@ -225,18 +246,9 @@ def twenty_thousand_matches_scroll_with_few_of_them_in_the_document(world):
         expect(page.locator("[role=option]").first).to_be_visible()
         page.keyboard.press("Tab")
         page.locator("[role=option]").first.focus()
-        # To the end again and again: each time more are asked for.
-        for _ in range(40):
-            page.keyboard.press("End")
-            page.wait_for_function("!document.body.classList.contains('busy')")
-            tiles = page.locator("[role=option]").count()
-            assert tiles < 400, tiles
-            if page.locator("[role=option][aria-selected=true]").get_attribute("aria-posinset") == "20000":
-                break
-            page.wait_for_timeout(100)
-        last = page.locator("[role=option][aria-selected=true]")
-        assert last.get_attribute("aria-posinset") == "20000", last.get_attribute("aria-posinset")
+        last = to_the_end(page, 20000)
         expect(last).to_be_in_viewport()
+        assert page.locator("[role=option]").count() < 400
         # Down all of it, a screen at a time.
         seen = page.evaluate("""async () => {
             const grid = document.getElementById("grid"), seen = new Set();
@@ -258,6 +270,9 @@ def twenty_thousand_matches_scroll_with_few_of_them_in_the_document(world):
 @check
 def names_with_markup_are_shown_as_text(world):
     with world.page() as page:
+        # They are copies of one picture.
+        page.get_by_role("button", name="Filters").click()
+        page.get_by_label("Show near-duplicates").check()
         with page.expect_response("**/search") as answer:
             page.get_by_label(WORDS).fill("a purple sun")
         found = [m["path"] for m in answer.value.json()["matches"]]
@@ -315,8 +330,10 @@ def axe_finds_nothing_wrong_in_any_state(world):
 def the_keyboard_is_always_seen(world):
     with world.page() as page:
         ask(page, "a car")
-        for _ in range(8):
+        for stop in range(8):
             page.keyboard.press("Tab")
+            if stop > 3 and page.evaluate("document.activeElement === document.body"):
+                break  # behind the last
             ring = page.evaluate("""() => {
                 const here = document.activeElement, box = here.closest(".box:focus-within") ?? here;
                 return [here, box].some((e) => getComputedStyle(e).outlineStyle !== "none" && parseFloat(getComputedStyle(e).outlineWidth) >= 2);
