@@ -382,11 +382,18 @@ part("ask").addEventListener("submit", (event) => {
   toGrid();
 });
 
+/** The question as the page's fields have it now. */
+function entered() {
+  const texts = ["words", "under", "from", "to", "shape", "side"].map((id) => [id, part(id).value]);
+  return { ...question, ...Object.fromEntries(texts), best: Number(part("best").value), all: part("all").checked, at: 0 };
+}
+
 function type() {
-  const words = part("words").value;
-  if (words === question.words) return;
-  go({ ...question, words, at: 0 }, typing ? "replace" : "push");
-  typing = true;
+  const next = entered();
+  if (same(next, question)) return;
+  const words = next.words !== question.words;
+  go(next, words && !typing ? "push" : "replace");
+  typing ||= words;
 }
 
 /** What was typed counts now. */
@@ -418,11 +425,7 @@ part("filters").addEventListener("submit", (event) => event.preventDefault());
 part("filters").addEventListener("input", () => {
   drawBest();
   clearTimeout(pause);
-  pause = setTimeout(() => {
-    const [under, from, to, shape, side, best] = ["under", "from", "to", "shape", "side", "best"].map((id) => part(id).value);
-    const [words, all] = [part("words").value, part("all").checked];
-    go({ ...question, words, under, from, to, shape, side, best: Number(best), all, at: 0 }, "replace");
-  }, PAUSE_MS);
+  pause = setTimeout(type, PAUSE_MS);
 });
 
 function unfilter() {

@@ -60,11 +60,14 @@ pub fn router(app: App) -> Router {
 }
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "Imagefleet",
-    description = "Finds pictures by words and by pictures. Served on a Unix socket of one person on one machine.",
-    license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
-))]
+#[openapi(
+    info(
+        title = "Imagefleet",
+        description = "Finds pictures by words and by pictures. Served on a Unix socket of one person on one machine.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+    ),
+    components(schemas(protocol::search::ApiError))
+)]
 struct Description;
 
 fn described() -> OpenApiRouter<App> {
@@ -147,14 +150,14 @@ async fn search_batch(State(app): State<App>, Name(name): Name, body: Body<Batch
             "{matches} matches; at most {MAX_TOP_K} are given at once, top_k of all together"
         )));
     }
+    for (request, number) in requests.iter().zip(1..) {
+        let refused = |refusal: Refusal| Refusal::bad(format!("question {number}: {}", refusal.error()));
+        question::check(request).map_err(refused)?;
+    }
     let standing = app.indexes.current(&name).await?;
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
-        let answered = match question::check(&request) {
-            Ok(()) => answer(standing.clone(), request).await,
-            Err(refusal) => Err(refusal),
-        };
-        answers.push(match answered {
+        answers.push(match answer(standing.clone(), request).await {
             Ok(answer) => Answered::Answer(answer),
             Err(refusal) => Answered::Error(refusal.error().to_owned()),
         });

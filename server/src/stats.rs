@@ -127,7 +127,7 @@ fn with_others(sample: &[Embedding]) -> Vec<f32> {
 /// The least score that is not below each share of them.
 fn quantiles(mut scores: Vec<f32>) -> Vec<Quantile> {
     scores.sort_by(f32::total_cmp);
-    let at = |percent: f64| ((percent / 100.0 * scores.len() as f64).ceil() as usize).clamp(1, scores.len()) - 1;
+    let at = |percent: f64| ((percent * scores.len() as f64 / 100.0).ceil() as usize).clamp(1, scores.len()) - 1;
     let all = QUANTILES.iter().filter(|_| !scores.is_empty());
     all.map(|&percent| Quantile { percent, score: scores[at(percent)] }).collect()
 }

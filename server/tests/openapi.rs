@@ -70,7 +70,7 @@ fn the_description_matches_the_server() {
         .args(["-m", "schemathesis.cli", "run", &format!("http://127.0.0.1:{port}/v1/openapi.json")])
         .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "20", "--seed", "1", "--no-shrink"])
         .args(["--exclude-path", "/v1/stop", "--exclude-checks", "positive_data_acceptance"])
-        .args(["--generation-database", "none", "--generation-deterministic", "--continue-on-failure"])
+        .args(["--generation-deterministic", "--continue-on-failure"])
         .env("SCHEMATHESIS_HOOKS", "hooks")
         .env("PYTHONPATH", &tests)
         .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -90,7 +90,7 @@ fn every_route_is_described_with_its_refusals() {
     let (status, document) = server.get("/v1/openapi.json");
     assert_eq!(status, 200);
     let paths = document["paths"].as_object().unwrap();
-    let of_index = ["search", "search/batch", "copy", "thumbnail", "picture", "stats"];
+    let of_index = ["search", "search/batch", "duplicates", "copy", "thumbnail", "picture", "stats"];
     let expected = of_index.map(|route| format!("/v1/indexes/{{name}}/{route}"));
     let expected = expected.iter().map(String::as_str);
     let expected = expected.chain(["/v1/indexes", "/v1/status", "/v1/stop", "/v1/openapi.json"]);

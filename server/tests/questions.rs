@@ -161,19 +161,23 @@ fn questions_of_a_batch_are_answered_in_order_each_for_itself() {
     let server = home.serve(&[]);
     server.open(pictures.prefix.dir());
     let mut requests: Vec<Value> = WORDS.iter().map(|text| json!({"text": text, "top_k": 1})).collect();
-    requests.insert(2, json!({"text": "", "top_k": 1}));
-    requests.insert(4, json!({"text": "a", "top_k": 0}));
+    let cancelled = [1, -1].map(|weight| json!({"text": "a car", "weight": weight}));
+    requests.insert(2, json!({"terms": cancelled, "top_k": 1}));
     let batch =
         |requests: &[Value]| server.post("/v1/indexes/imageindex/search/batch", &json!({ "requests": requests }));
     let (status, answer) = batch(&requests);
     assert_eq!(status, 200, "{answer}");
     let answers = answer["answers"].as_array().unwrap();
     for (request, answer) in requests.iter().zip(answers) {
-        match request["text"].as_str().unwrap() {
-            "" => assert!(answer["error"].as_str().unwrap().contains("empty"), "{answer}"),
-            "a" => assert!(answer["error"].as_str().unwrap().contains("top_k is 0"), "{answer}"),
-            words => assert_eq!(paths(&answer["answer"]), [pictures.picture(words).to_str().unwrap()]),
+        match request["text"].as_str() {
+            None => assert!(answer["error"].as_str().unwrap().contains("cancel"), "{answer}"),
+            Some(words) => assert_eq!(paths(&answer["answer"]), [pictures.picture(words).to_str().unwrap()]),
         }
+    }
+    for (wrong, why) in [(json!({"text": "", "top_k": 1}), "empty"), (json!({"text": "a", "top_k": 0}), "top_k is 0")] {
+        let (status, answer) = batch(&[requests[0].clone(), wrong]);
+        let said = answer["error"].as_str().unwrap();
+        assert!(status == 400 && said.starts_with("question 2: ") && said.contains(why), "{answer}");
     }
     assert_eq!(batch(&[]), (200, json!({"answers": []})));
     assert_eq!(batch(&vec![json!({"text": "a", "top_k": 1}); 1001]).0, 400);

@@ -98,7 +98,7 @@ fn what_is_missing_of_a_snapshot_is_made_anew() {
     drop(Index::open(&place.prefix, &place.cache()).unwrap());
     let of_index = place.cache().join(&names(&place.cache())[0]);
     let snapshot = of_index.join(&names(&of_index)[0]);
-    assert_eq!(names(&snapshot), ["seg-0.facts", "seg-0.faiss", "seg-0.paths"]);
+    assert_eq!(names(&snapshot), ["seg-0.checked", "seg-0.facts", "seg-0.faiss", "seg-0.paths"]);
     for file in ["seg-0.facts", "seg-0.paths"] {
         for cut in [true, false] {
             match cut {
