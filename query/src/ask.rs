@@ -24,6 +24,9 @@ pub enum AskError {
     /// The server ended or was killed.
     #[error("the connection to the server broke off")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The same, before it could have read anything of the request.
+    #[error("the connection to the server broke off")]
+    Unsent(#[source] hyper::Error),
     /// The server sends what a server of this version does not.
     #[error("the server's answer cannot be understood; end the process \"server\" and ask again")]
     Strange(#[source] serde_json::Error),
@@ -76,5 +79,5 @@ fn granted(answer: Response<Bytes>) -> Result<Bytes, AskError> {
 }
 
 fn broken(error: hyper::Error) -> AskError {
-    AskError::Broken(error.into())
+    if error.is_closed() || error.is_canceled() { AskError::Unsent(error) } else { AskError::Broken(error.into()) }
 }

@@ -89,7 +89,7 @@ impl Session {
     /// Asks. A server that left since the last question, or ends while it is being asked, is started once more.
     pub async fn search(&mut self, question: &SearchRequest) -> Result<SearchResponse> {
         match self.post("search", question).await {
-            Err(AskError::Broken(_)) => {
+            Err(AskError::Broken(_) | AskError::Unsent(_)) => {
                 (self.host, self.opened, self.connection) = open(&self.target).await?;
                 Ok(self.post("search", question).await?)
             }
@@ -97,9 +97,16 @@ impl Session {
         }
     }
 
-    /// Has pictures copied; what became of each. Not repeated when the connection breaks: some may be copied already.
+    /// Has pictures copied; what became of each. Not repeated when the connection breaks on the way: some may be copied
+    /// already.
     pub async fn copy(&mut self, request: &CopyRequest) -> Result<Vec<Copied>> {
-        let response: CopyResponse = self.post("copy", request).await?;
+        let response: CopyResponse = match self.post("copy", request).await {
+            Err(AskError::Unsent(_)) => {
+                (self.host, self.opened, self.connection) = open(&self.target).await?;
+                self.post("copy", request).await?
+            }
+            response => response?,
+        };
         Ok(response.copies)
     }
 
@@ -149,7 +156,7 @@ async fn open_on(host: &HostSpec, target: &Target, bounded: bool) -> Result<(Ope
     };
     let (opened, mut connection) = match open_over(stream, &open).await {
         // It left, or the way to it broke, since the last question.
-        Err(AskError::Broken(_)) => open_over(connect(host, bounded).await?, &open).await?,
+        Err(AskError::Broken(_) | AskError::Unsent(_)) => open_over(connect(host, bounded).await?, &open).await?,
         opened => opened?,
     };
     // The server tells the root; only the asker's path maps tell where that host sees it.

@@ -89,7 +89,7 @@ impl Upstream {
                     return Ok(response);
                 }
                 // The server left since, or was killed.
-                Err(AskError::Broken(_)) if was_kept => {}
+                Err(AskError::Broken(_) | AskError::Unsent(_)) if was_kept => {}
                 Err(e) => return Err(e.into()),
             }
         }
