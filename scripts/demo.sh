@@ -15,5 +15,6 @@ echo
 echo "\$ controller --image-dir $demo/images --model demo"
 "$bin/controller" --image-dir "$demo/images" --model demo --hosts "$demo/hosts"
 echo
-echo "\$ query --text \"a yellow car\""
-"$bin/query" --text "a yellow car" --index-prefix "$demo/imageindex" --hosts "$demo/hosts"
+# To the small model two yellow cars are nearly the same picture.
+echo "\$ query --text \"a yellow car\" --no-collapse"
+"$bin/query" --text "a yellow car" --no-collapse --index-prefix "$demo/imageindex" --hosts "$demo/hosts"
