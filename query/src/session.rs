@@ -90,7 +90,7 @@ impl Session {
     pub async fn search(&mut self, question: &SearchRequest) -> Result<SearchResponse> {
         match self.post("search", question).await {
             Err(AskError::Broken(_) | AskError::Unsent(_)) => {
-                (self.host, self.opened, self.connection) = open(&self.target).await?;
+                self.open_again().await?;
                 Ok(self.post("search", question).await?)
             }
             answer => Ok(answer?),
@@ -102,7 +102,7 @@ impl Session {
     pub async fn copy(&mut self, request: &CopyRequest) -> Result<Vec<Copied>> {
         let response: CopyResponse = match self.post("copy", request).await {
             Err(AskError::Unsent(_)) => {
-                (self.host, self.opened, self.connection) = open(&self.target).await?;
+                self.open_again().await?;
                 self.post("copy", request).await?
             }
             response => response?,
@@ -115,6 +115,11 @@ impl Session {
         let path = utf8_percent_encode(canonical, NON_ALPHANUMERIC);
         let target = format!("/v1/indexes/{}/thumbnail?path={path}&height={height}", self.opened.name);
         Ok(self.connection.get(&target).await?)
+    }
+
+    async fn open_again(&mut self) -> Result<()> {
+        (self.host, self.opened, self.connection) = open(&self.target).await?;
+        Ok(())
     }
 
     async fn post<A: DeserializeOwned>(&mut self, what: &str, body: &impl Serialize) -> Result<A, AskError> {
