@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -22,13 +22,16 @@ const FOLDER_HINT: &str = "if the index's model is a folder on this machine, say
 /// 2 MiB for vectors of 512 values.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1024).expect("it is not zero");
 
-/// Phrases that are encoded at once, which bounds what the model needs for them.
+/// Phrases that are encoded at once, which bounds what the model needs for them. One alone waits for the model's weights to
+/// come from memory, and many take little longer.
 const PHRASES_AT_ONCE: usize = 32;
 
 /// The encoders of one model, which several askers use in turn.
 pub struct SharedEncoder {
     model: Model,
     texts: Mutex<TextEncoder>,
+    /// Phrases that askers wait for, by their key. Who gets the encoder encodes them all in one batch.
+    wanted: Mutex<HashMap<String, Vec<String>>>,
     pictures: Mutex<Option<ImageEncoder>>,
     known: Mutex<LruCache<String, Embedding>>,
 }
@@ -88,32 +91,44 @@ impl SharedEncoder {
     /// The embeddings of words, in their order. What is not remembered takes tens of milliseconds.
     pub fn words(&self, asked: &[Words]) -> Result<Vec<Embedding>, Refusal> {
         let keys: Vec<String> = asked.iter().map(Words::key).collect();
-        let recall = || keys.iter().map(|key| self.recall(key)).collect::<Vec<_>>();
-        if let Some(all) = recall().into_iter().collect() {
+        if let Some(all) = keys.iter().map(|key| self.recall(key)).collect() {
             return Ok(all);
         }
+        self.wanted().extend(keys.iter().cloned().zip(asked.iter().map(Words::phrases)));
         // A text that made an earlier call panic has left nothing behind that the next could meet.
         let mut encoder = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        // Who had it before may have asked for the same.
-        let known = recall();
-        let unknown = asked.iter().zip(&known).filter(|(_, known)| known.is_none());
-        let phrases: Vec<Vec<String>> = unknown.map(|(words, _)| words.phrases()).collect();
-        let flat: Vec<&str> = phrases.iter().flatten().map(String::as_str).collect();
-        let mut vectors = Vec::with_capacity(flat.len());
-        for some in flat.chunks(PHRASES_AT_ONCE) {
-            vectors.extend(encoder.encode(some).map_err(|e| Refusal::failed(&e))?);
-        }
-        drop(encoder);
-        let (mut vectors, mut phrases) = (vectors.into_iter(), phrases.into_iter());
-        let embedding = |(known, key): (Option<Embedding>, &String)| match known {
+        let embedding = |(key, words): (&String, &Words)| match self.recall(key) {
+            // Who had the encoder before has encoded it.
             Some(embedding) => Ok(embedding),
-            None => {
-                let count = phrases.next().expect("there are phrases for what is not known").len();
-                let embedding = mean(vectors.by_ref().take(count).collect())?;
-                Ok(self.remember(key.clone(), embedding))
-            }
+            None => self.encode(&mut encoder, key, words.phrases()),
         };
-        known.into_iter().zip(&keys).map(embedding).collect()
+        keys.iter().zip(asked).map(embedding).collect()
+    }
+
+    /// The embedding of the words that `key` stands for. What others wait for is encoded with them, as far as there is room.
+    fn encode(&self, encoder: &mut TextEncoder, key: &str, phrases: Vec<String>) -> Result<Embedding, Refusal> {
+        let mut count = phrases.len();
+        let (mut keys, mut batch) = (vec![key.to_owned()], vec![phrases]);
+        self.wanted().retain(|key, phrases| {
+            if keys[0] == *key || self.recall(key).is_some() {
+                return false;
+            }
+            count += phrases.len();
+            if count <= PHRASES_AT_ONCE {
+                keys.push(key.clone());
+                batch.push(std::mem::take(phrases));
+            }
+            count > PHRASES_AT_ONCE
+        });
+        let vectors = match vectors(encoder, &batch) {
+            // It is not known whose words they were: others ask for their own again.
+            Err(_) if batch.len() > 1 => vectors(encoder, &batch[..1]),
+            vectors => vectors,
+        };
+        let mut embeddings = keys.into_iter().zip(vectors?).map(|(key, vectors)| Ok(self.remember(key, mean(vectors)?)));
+        let first = embeddings.next().expect("there is one for each text");
+        embeddings.for_each(drop);
+        first
     }
 
     /// The embedding of a picture's file, in base64. The first one loads the encoder, which takes seconds; then what is
@@ -146,6 +161,10 @@ impl SharedEncoder {
         Ok(self.remember(key, embedding))
     }
 
+    fn wanted(&self) -> MutexGuard<'_, HashMap<String, Vec<String>>> {
+        self.wanted.lock().expect("nothing panics in it")
+    }
+
     fn recall(&self, key: &str) -> Option<Embedding> {
         self.known.lock().expect("nothing panics in it").get(key).cloned()
     }
@@ -166,6 +185,17 @@ const FOR_QUESTIONS: EncoderOptions = EncoderOptions {
     memory: None,
     max_deviation: EncoderOptions::MAX_DEVIATION,
 };
+
+/// Vectors of phrases.
+fn vectors(encoder: &mut TextEncoder, batch: &[Vec<String>]) -> Result<Vec<Vec<Embedding>>, Refusal> {
+    let flat: Vec<&str> = batch.iter().flatten().map(String::as_str).collect();
+    let mut vectors = Vec::with_capacity(flat.len());
+    for some in flat.chunks(PHRASES_AT_ONCE) {
+        vectors.extend(encoder.encode(some).map_err(|e| Refusal::failed(&e))?);
+    }
+    let mut vectors = vectors.into_iter();
+    Ok(batch.iter().map(|phrases| vectors.by_ref().take(phrases.len()).collect()).collect())
+}
 
 /// The direction in the middle of several.
 fn mean(mut embeddings: Vec<Embedding>) -> Result<Embedding, Refusal> {
@@ -195,5 +225,6 @@ fn load(name: &str, folder: Option<&str>, fingerprint: &str) -> Result<SharedEnc
         )));
     }
     let texts = Mutex::new(model.text_encoder(0).map_err(|e| Refusal::failed(&e))?);
-    Ok(SharedEncoder { model, texts, pictures: Mutex::new(None), known: Mutex::new(LruCache::new(REMEMBERED)) })
+    let known = Mutex::new(LruCache::new(REMEMBERED));
+    Ok(SharedEncoder { model, texts, wanted: Mutex::default(), pictures: Mutex::new(None), known })
 }

@@ -1,6 +1,6 @@
 //! What a host costs that is four times slower than its weight says: two hosts over real sshd, one thread and half of the
 //! work each, one of which sleeps three quarters of the time. Prints how long embedding took beside what both together
-//! could have done in that time. `make bench-slow` runs it.
+//! could have done in that time. `make bench-slow` runs it; a number of pictures can be given.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,17 +10,19 @@ use std::time::{Duration, Instant};
 
 use e2e::{Fleet, finish};
 
-const PICTURES: usize = 3000;
+/// At the end a host may wait for the other's last chunk: of a longer run that is a smaller share.
+const PICTURES: usize = 12_000;
 const ROUNDS: usize = 2;
 
 /// Asleep for three of four of these.
 const BEAT: Duration = Duration::from_millis(30);
 
 fn main() {
+    let pictures: usize = std::env::args().nth(1).map_or(PICTURES, |n| n.parse().expect("a number of pictures"));
     let fleet = Fleet::new(&[0.5, 0.5]);
     let ready = finish(fleet.lab.command("controller").args(["--setup", "--hosts", "hosts"]));
     assert_eq!(ready.code, 0, "{ready:?}");
-    fleet.lab.draw("", PICTURES, 1);
+    fleet.lab.draw("", pictures, 1);
     let hosts = fs::read_to_string(fleet.lab.path("hosts")).expect("the fixture wrote it");
     let line = |i: usize| hosts.lines().find(|l| l.starts_with(&format!("h{i} "))).expect("it has both").to_owned();
     let write = |lines: &[String]| {
@@ -36,7 +38,7 @@ fn main() {
         // The slow host does a quarter of what the fast one does.
         let ideal = fast / 1.25;
         println!(
-            "round {round}: {PICTURES} pictures, the fast host alone {fast:.1} s, both {both:.1} s, ideal {ideal:.1} s: {:.2}",
+            "round {round}: {pictures} pictures, the fast host alone {fast:.1} s, both {both:.1} s, ideal {ideal:.1} s: {:.2}",
             both / ideal
         );
     }

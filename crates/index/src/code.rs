@@ -7,10 +7,14 @@
 
 use multiversion::multiversion;
 
+use crate::mapped::prefetch;
+
 /// Words that a processor takes at once; a row's bits are filled up with zeros to a multiple of it.
 const LANES: usize = 4;
 /// Bits of a query's values, the highest of which is the sign.
 const PLANES: usize = 4;
+/// Bits are asked for so many bytes ahead.
+const AHEAD: usize = 4096;
 const LARGEST: f32 = 7.0;
 
 /// The rotation is this many rounds of: change some signs, then mix by Hadamard's transform.
@@ -118,21 +122,27 @@ fn hadamard(values: &mut [f32]) {
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512vpopcntdq", "x86_64+avx2+popcnt", "x86_64+popcnt",))]
 pub(crate) fn estimate(query: &QueryCode, bits: &[u8], factors: &[u8], estimates: &mut Vec<f32>) {
     estimates.clear();
-    let factors = factors.as_chunks::<4>().0;
-    let rows = bits.as_chunks::<8>().0.chunks_exact(query.planes.len() * LANES);
-    estimates.extend(rows.zip(factors).map(|(row, factor)| {
-        let mut counts = [[0u64; LANES]; PLANES];
-        for (words, planes) in row.as_chunks::<LANES>().0.iter().zip(&query.planes) {
-            for (count, plane) in counts.iter_mut().zip(planes) {
-                for lane in 0..LANES {
-                    count[lane] += u64::from((u64::from_le_bytes(words[lane]) & plane[lane]).count_ones());
-                }
+    let row_bytes = 8 * LANES * query.planes.len();
+    let rows = bits.chunks_exact(row_bytes).zip(factors.as_chunks::<4>().0);
+    for (i, (row, factor)) in rows.enumerate() {
+        let ahead = (i * row_bytes + AHEAD).min(bits.len());
+        prefetch(&bits[ahead..(ahead + row_bytes).min(bits.len())]);
+        let row = row.as_chunks::<8>().0;
+        let mut sums = [0u64; LANES];
+        for (words, [one, two, four, sign]) in row.as_chunks::<LANES>().0.iter().zip(&query.planes) {
+            for lane in 0..LANES {
+                let word = u64::from_le_bytes(words[lane]);
+                let count = |plane: &[u64; LANES]| u64::from((word & plane[lane]).count_ones());
+                let above = count(one) + (count(two) << 1) + (count(four) << 2);
+                sums[lane] = sums[lane].wrapping_add(above.wrapping_sub(count(sign) << 3));
             }
         }
-        let [one, two, four, sign] = counts.map(|lanes| lanes.iter().sum::<u64>() as i64);
-        let above = one + 2 * two + 4 * four - 8 * sign;
-        f32::from_le_bytes(*factor) * (2 * above - query.total) as f32
-    }));
+        let mut above = 0u64;
+        for sum in sums {
+            above = above.wrapping_add(sum);
+        }
+        estimates.push(f32::from_le_bytes(*factor) * (2 * above as i64 - query.total) as f32);
+    }
 }
 
 /// A generator of numbers that look random: the same in every run and on every machine.

@@ -7,6 +7,8 @@ use std::collections::BinaryHeap;
 use multiversion::multiversion;
 use rayon::prelude::*;
 
+use crate::mapped::prefetch;
+
 /// A row and its score. The better is the lesser; of equal scores, the earlier row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hit {
@@ -19,6 +21,9 @@ const BLOCK: usize = 2048;
 
 /// Sums that run side by side in [`dot`]: enough for the widest registers to be always busy.
 const LANES: usize = 32;
+
+/// How many rows ahead single rows are asked for: memory is slow to answer, but answers much at once.
+pub(crate) const AHEAD: usize = 2;
 
 /// Whether a row may match at all.
 pub type Keep<'a> = &'a (dyn Fn(u64) -> bool + Sync);
@@ -77,24 +82,24 @@ impl Scan<'_> {
     }
 }
 
-/// Offers every row, the first of which is row `first`. Compiled twice; what the processor has is taken.
-#[multiversion(targets("x86_64+avx"))]
+/// Offers every row, the first of which is row `first`.
 pub(crate) fn offer_all(best: &mut Best, rows: &[u8], query: &[f32], first: u64) {
     for (row, vector) in (first..).zip(rows.chunks_exact(4 * query.len())) {
-        best.offer(Hit { score: dot(vector, query), row });
+        best.offer(Hit { score: score(vector, query), row });
     }
 }
 
-#[multiversion(targets("x86_64+avx"))]
+/// Offers the rows that are named.
 fn offer_rows(best: &mut Best, scan: &Scan<'_>, rows: &[u64]) {
     let bytes = 4 * scan.query.len();
-    for &row in rows {
-        let vector = &scan.vectors[(row - scan.first) as usize * bytes..][..bytes];
-        best.offer(Hit { score: dot(vector, scan.query), row });
+    let vector = |row: u64| &scan.vectors[(row - scan.first) as usize * bytes..][..bytes];
+    for (i, &row) in rows.iter().enumerate() {
+        rows.get(i + AHEAD).into_iter().for_each(|next| prefetch(vector(*next)));
+        best.offer(Hit { score: score(vector(row), scan.query), row });
     }
 }
 
-/// The inner product of one vector, [D] little-endian f32, with `query`.
+/// The inner product of one vector, [D] little-endian f32, with `query`. Compiled twice; what the processor has is taken.
 #[multiversion(targets("x86_64+avx"))]
 pub(crate) fn score(vector: &[u8], query: &[f32]) -> f32 {
     dot(vector, query)
