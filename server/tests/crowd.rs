@@ -5,9 +5,10 @@ mod common;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Barrier;
 
 use common::collection::{Collection, WORDS, golden};
-use common::{Home, JSON, exchange, percent};
+use common::{Home, JSON, Server, exchange, percent};
 use serde_json::json;
 
 #[test]
@@ -39,6 +40,41 @@ fn fifty_at_once_are_all_answered() {
             });
         }
     });
+}
+
+#[test]
+fn texts_that_are_encoded_together_are_found_as_each_alone() {
+    let home = Home::new();
+    let pictures = Collection::new(&home, "a");
+    let server = home.serve(&[]);
+    server.open(pictures.prefix.dir());
+    let score = |server: &Server, text: &str| {
+        let body = json!({"text": text, "top_k": 1, "templates": true});
+        let (status, answer) = server.post("/v1/indexes/imageindex/search", &body);
+        assert_eq!(status, 200, "{answer}");
+        answer["matches"][0]["score"].as_f64().unwrap()
+    };
+    // Of different lengths; the short ones get phrases around them, and some are asked for twice.
+    let texts: Vec<String> = (0..40).map(|i| "cat red ".repeat(1 + i % 7) + &(i / 2).to_string()).collect();
+    let start = Barrier::new(texts.len());
+    let together: Vec<f64> = std::thread::scope(|scope| {
+        let (server, start, score) = (&server, &start, &score);
+        let ask = |text| {
+            move || {
+                start.wait();
+                score(server, text)
+            }
+        };
+        let asked: Vec<_> = texts.iter().map(|text| scope.spawn(ask(text))).collect();
+        asked.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    drop(server);
+    let server = home.serve(&[]);
+    server.open(pictures.prefix.dir());
+    for (text, together) in texts.iter().zip(together) {
+        let alone = score(&server, text);
+        assert!((alone - together).abs() < 1e-5, "{text}: {together} together, {alone} alone");
+    }
 }
 
 #[test]
