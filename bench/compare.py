@@ -40,7 +40,7 @@ def our_worker(model, listing, root, out, *more):
             sys.exit(f"worker failed:\n{log.read()}")
     meta = json.loads(out.with_name(out.name + ".meta.json").read_text())
     # Linux counts the peak in KiB. Loading the model is in the core-seconds, as it is in a person's bill.
-    used = {"peak_mib": usage.ru_maxrss / 1024, "core_seconds": usage.ru_utime + usage.ru_stime}
+    used = {"peak_mib": usage.ru_maxrss / 1024, "core_seconds": usage.ru_utime + usage.ru_stime, "batch": meta["batch_size"]}
     return meta["num_images"] / meta["processing_time_seconds"], used, vectors(out)
 
 
@@ -75,10 +75,10 @@ def overlap(ours, reference, k=10):
     return np.mean([len(set(x) & set(y)) / k for x, y in zip(*near)])
 
 
-def bound(model, folder, decode, precision):
+def bound(model, folder, decode, precision, batch):
     """Images/s if nothing were lost between the stages: the model alone and decoding alone, sharing the processors."""
     run = lambda *command: subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    encode = float(run(BIN / "examples" / "bare_loop", model, "auto", precision, "8", "4").split("threads: ")[1].split()[0])
+    encode = float(run(BIN / "examples" / "bare_loop", model, "auto", precision, str(batch), "4").split("threads: ")[1].split()[0])
     decoded = float(run(BIN / "examples" / "decode_loop", model, folder, decode, "3"))
     return encode, decoded, 1 / (1 / encode + 1 / decoded)
 
@@ -104,7 +104,7 @@ def compare(data, work, rounds, precision, decode, shape="b32", names=("S", "M",
                "deviation_mean": float(mean), "deviation_worst": float(worst), "top_10": float(overlap(got, reference)),
                "peak_mib": used["peak_mib"], "python_peak_mib": their_peak,
                "core_seconds_per_1000": 1000 * used["core_seconds"] / len(got)}
-        row["encode"], row["decode"], row["bound"] = bound(model, folder, decode, precision)
+        row["encode"], row["decode"], row["bound"] = bound(model, folder, decode, precision, used["batch"])
         rows.append(row)
         print(f"{name:<9} {row['python']:>8.1f} {row['ours']:>7.1f} {row['ratio']:>5.2f}x {row['bound']:>8.1f} "
               f"{row['ours'] / row['bound']:>6.0%} {mean:>14.5f} {worst:>7.4f} {row['top_10']:>7.1%} {row['peak_mib']:>9.0f} "
@@ -113,9 +113,12 @@ def compare(data, work, rounds, precision, decode, shape="b32", names=("S", "M",
 
 
 def memory(work, model, count):
-    """Peak memory of the worker over many small pictures, sampled: flat after the warm-up."""
-    folder = work / "many"
-    subprocess.run([BIN / "draw-demo-pictures", folder, "--count", str(count), "--seed", "5"], check=True)
+    """Peak memory of the worker over many small pictures, sampled: flat after the warm-up. Each is there ten times."""
+    folder = work / f"many-{count}"
+    subprocess.run([BIN / "draw-demo-pictures", folder, "--count", str(count // 10), "--seed", "5"], check=True)
+    for picture in list(folder.iterdir()):
+        for copy in range(1, 10):
+            os.link(picture, folder / f"{copy}-{picture.name}")
     images = work / "many.txt"
     listing(folder, images)
     process = psutil.Popen([BIN / "worker", "--image-list", images, "--index-prefix", work / "m" / "worker_0", "--model", model,

@@ -125,7 +125,8 @@ impl SharedEncoder {
             Err(_) if batch.len() > 1 => vectors(encoder, &batch[..1]),
             vectors => vectors,
         };
-        let mut embeddings = keys.into_iter().zip(vectors?).map(|(key, vectors)| Ok(self.remember(key, mean(vectors)?)));
+        let mut embeddings =
+            keys.into_iter().zip(vectors?).map(|(key, vectors)| Ok(self.remember(key, mean(vectors)?)));
         let first = embeddings.next().expect("there is one for each text");
         embeddings.for_each(drop);
         first

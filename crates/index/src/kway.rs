@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::path::PathBuf;
 
 use protocol::ImagePath;
@@ -65,19 +66,18 @@ impl<T: HasPath> KWay<T> {
             let Some(source) = self.waiting.pop() else { break };
             match (source.open)()? {
                 Opened::Skip(why) => self.skipped.push(Skipped { path: source.path, why }),
-                Opened::Rows(rows) => self.advance(source.rank, rows)?,
+                Opened::Rows(mut rows) => {
+                    let first = rows.next().transpose()?;
+                    self.heads.extend(first.map(|row| Head { row, rank: source.rank, rows }));
+                }
             }
         }
-        let Some(Head { row, rank, rows }) = self.heads.pop() else { return Ok(None) };
-        self.advance(rank, rows)?;
-        Ok(Some(row))
-    }
-
-    fn advance(&mut self, rank: usize, mut rows: Rows<T>) -> Result<(), IndexError> {
-        if let Some(row) = rows.next().transpose()? {
-            self.heads.push(Head { row, rank, rows });
-        }
-        Ok(())
+        // In place: most of the time one source is open, and the next row is its own.
+        let Some(mut head) = self.heads.peek_mut() else { return Ok(None) };
+        Ok(Some(match head.rows.next().transpose()? {
+            Some(next) => std::mem::replace(&mut head.row, next),
+            None => PeekMut::pop(head).row,
+        }))
     }
 }
 

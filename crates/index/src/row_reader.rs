@@ -215,7 +215,7 @@ impl RowFile {
     }
 
     fn files_group(&mut self, group: usize) -> Result<Vec<(ImagePath, FileFacts)>, IndexError> {
-        let paths = self.texts(group, "path")?;
+        let paths = self.paths(group)?;
         let sizes = self.numbers::<Int64Type>(group, "size")?;
         let times = self.numbers::<Int64Type>(group, "mtime_ns")?;
         let widths = self.numbers::<UInt32Type>(group, "width")?;
@@ -225,7 +225,7 @@ impl RowFile {
         let rows = paths.into_iter().zip(sizes).zip(times).zip(widths).zip(heights).zip(taken);
         rows.map(|(((((path, size), mtime_ns), width), height), taken_s)| {
             let size_bytes = u64::try_from(size).map_err(|_| self.damaged("it holds a negative size"))?;
-            Ok((self.relative(path)?, FileFacts { size_bytes, mtime_ns, taken_s, width, height }))
+            Ok((path, FileFacts { size_bytes, mtime_ns, taken_s, width, height }))
         })
         .collect()
     }
@@ -248,13 +248,19 @@ impl RowFile {
         .collect()
     }
 
-    fn relative(&self, mut path: String) -> Result<ImagePath, IndexError> {
-        if path.strip_prefix(&self.root).is_none_or(|rest| !rest.starts_with('/')) {
-            return Err(self.damaged(format!("{path:?} is not a path under {:?}", self.root)));
-        }
-        // In place: this is done for every row at every scan.
-        path.drain(..=self.root.len());
-        ImagePath::new(path).map_err(|e| self.damaged(e.to_string()))
+    /// The paths of a row group, relative to the root. They are read for every row at every scan.
+    fn paths(&mut self, group: usize) -> Result<Vec<ImagePath>, IndexError> {
+        let root = self.root.clone();
+        let relative = |path: &str| match path.strip_prefix(&root).and_then(|rest| rest.strip_prefix('/')) {
+            Some(rest) => ImagePath::new(rest).map_err(|e| e.to_string()),
+            None => Err(format!("{path:?} is not a path under {root:?}")),
+        };
+        let paths = self.column(group, "path", |series| {
+            let paths = series.str()?.iter().map(|path| path.map(relative));
+            let paths: Option<Result<Vec<_>, String>> = paths.collect();
+            paths.ok_or_else(|| gaps("path"))
+        })?;
+        paths.map_err(|what| self.damaged(what))
     }
 
     fn same_length(&self, lengths: &[usize]) -> Result<(), IndexError> {
@@ -268,7 +274,7 @@ impl RowFile {
     fn texts(&mut self, group: usize, name: &'static str) -> Result<Vec<String>, IndexError> {
         self.column(group, name, |series| {
             let texts: Option<Vec<String>> = series.str()?.iter().map(|t| t.map(str::to_owned)).collect();
-            texts.ok_or_else(|| polars_err!(ComputeError: "its column `{name}` has gaps"))
+            texts.ok_or_else(|| gaps(name))
         })
     }
 
@@ -279,7 +285,7 @@ impl RowFile {
     ) -> Result<Vec<T::Native>, IndexError> {
         self.column(group, name, |series| {
             let numbers: Option<Vec<T::Native>> = series.unpack::<T>()?.iter().collect();
-            numbers.ok_or_else(|| polars_err!(ComputeError: "its column `{name}` has gaps"))
+            numbers.ok_or_else(|| gaps(name))
         })
     }
 
@@ -336,6 +342,10 @@ impl RowFile {
         done.map_err(IndexError::io("read", &self.path))?;
         Ok(bytes)
     }
+}
+
+fn gaps(name: &str) -> PolarsError {
+    polars_err!(ComputeError: "its column `{name}` has gaps")
 }
 
 trait ReadSeek: Read + Seek {}
