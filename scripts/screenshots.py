@@ -13,7 +13,7 @@ def main(link, folder):
             page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
             page.goto(f"{link}#q=a+yellow+car")
             expect(page.locator("[role=option]").first).to_be_visible()
-            page.wait_for_function("[...document.querySelectorAll('.tile')].every(t => t.matches('.shown, .broken'))")
+            expect(page.locator(".tile:not(.shown, .broken)")).to_have_count(0)
             page.keyboard.press("ArrowDown")
             page.keyboard.press("ArrowRight")
             page.wait_for_timeout(500)  # what fades in is there then
