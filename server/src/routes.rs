@@ -13,8 +13,8 @@ use axum::{Json, Router};
 use index::Duplicates;
 use protocol::IndexMeta;
 use protocol::search::{
-    Answered, BatchRequest, BatchResponse, CopyRequest, CopyResponse, Duplicate, DuplicateGroup, DuplicatesRequest,
-    DuplicatesResponse, MAX_BATCH, MAX_TOP_K, OpenIndex, OpenedIndex, SearchRequest, SearchResponse, Status,
+    Answered, BatchRequest, BatchResponse, CopyRequest, CopyResponse, DuplicatesRequest, DuplicatesResponse, MAX_BATCH,
+    MAX_TOP_K, OpenIndex, OpenedIndex, SearchRequest, SearchResponse, Status,
 };
 use protocol::stats::Stats;
 use serde::Deserialize;
@@ -201,16 +201,12 @@ async fn duplicates(
     let warning = warning.or_else(|| loaded.warning());
     let IndexMeta { generation, num_images, .. } = *loaded.meta();
     let Duplicates { num_groups, num_pictures, groups } = loaded.duplicates(request).await?;
-    let groups = groups.into_iter().map(|group| DuplicateGroup {
-        count: group.count,
-        pictures: group.pictures.into_iter().map(|(path, score)| Duplicate { path, score }).collect(),
-    });
     Ok(Json(DuplicatesResponse {
         generation,
         num_images,
         num_groups,
         num_pictures,
-        groups: groups.collect(),
+        groups,
         seconds: began.elapsed().as_secs_f64(),
         warning,
     }))
@@ -317,8 +313,9 @@ async fn show(app: &App, name: &str, path: String, size: Size, headers: &HeaderM
     responses((status = 200, description = "Counts, failures, score background, memory", body = Stats), Refused)
 )]
 async fn stats(State(app): State<App>, Name(name): Name) -> Answer<Stats> {
-    let (loaded, _) = app.indexes.current(&name).await?;
-    Ok(Json(loaded.stats().await?))
+    let (loaded, warning) = app.indexes.current(&name).await?;
+    let warning = warning.or_else(|| loaded.warning());
+    Ok(Json(Stats { warning, ..loaded.stats().await? }))
 }
 
 /// Copy pictures into a folder of the server's host

@@ -86,7 +86,9 @@ pub fn tell(index: &Index, survey: Survey) -> Result<Stats, Refusal> {
         years,
         failures: failures(&index.prefix().failures()).map_err(|e| Refusal::failed(&e))?,
         background,
+        first_pass: index.first_pass(),
         memory: memory::now(),
+        warning: None,
     })
 }
 

@@ -214,7 +214,9 @@ fn matches_have_percentiles_near_duplicates_are_shown_once_and_thresholds_are_ch
     let duplicates = format!("/v1/indexes/{name}/duplicates");
     let (status, answer) = server.post(&duplicates, &json!({}));
     assert_eq!((status, &answer["num_groups"], &answer["num_pictures"]), (200, &json!(1), &json!(2)), "{answer}");
-    assert_eq!(answer["groups"][0]["pictures"].as_array().unwrap().len(), 2);
+    let group = answer["groups"][0]["pictures"].as_array().unwrap();
+    let sizes: Vec<_> = group.iter().map(|picture| picture["size_bytes"].as_u64().unwrap()).collect();
+    assert_eq!(sizes, ["a yellow car ".len() as u64, "a yellow car".len() as u64], "the larger is the first");
     assert_eq!(server.post(&duplicates, &json!({"max_groups": 0})).0, 400);
     assert_eq!(server.post("/v1/indexes/other/duplicates", &json!({})).0, 404);
 }

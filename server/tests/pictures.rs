@@ -178,6 +178,7 @@ fn stats_tell_what_the_index_holds_and_what_its_scores_mean() {
         assert!(scores.len() == 9 && scores.is_sorted() && scores[0] < scores[8], "{scores:?}");
     }
     assert_eq!(stats["memory"].is_object(), cfg!(target_os = "linux"));
+    assert!(stats.get("first_pass").is_none() && stats.get("warning").is_none(), "of five all are compared: {stats}");
     pictures.add(&["a purple house"]);
     common::until("a new generation is told of", || server.get("/v1/indexes/imageindex/stats").1["num_images"] == 6);
 }

@@ -4,6 +4,9 @@
 //! tenth of their bits share enough of them at one place or another, as the property test shows. Exact cosines decide.
 //! Time grows as N log N whatever the rows are; memory is 20 bytes a row, and a row's bits where there is no file of them.
 
+use std::cmp::Reverse;
+
+use protocol::search::{Duplicate, DuplicateGroup};
 use rayon::prelude::*;
 
 use crate::bits::Bits;
@@ -29,21 +32,12 @@ pub struct Duplicates {
     pub num_groups: u64,
     /// Pictures in them.
     pub num_pictures: u64,
-    /// The largest groups, largest first; of equal size, in row order.
+    /// The largest groups, largest first; of equal size, in the row order of their first pictures.
     pub groups: Vec<DuplicateGroup>,
 }
 
-/// Pictures that are all nearly the same as the first.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DuplicateGroup {
-    /// How many they are.
-    pub count: u64,
-    /// The first of them in row order: canonical path, and cosine with the first.
-    pub pictures: Vec<(String, f32)>,
-}
-
 impl Index {
-    /// The `most_groups` largest groups, with `most_pictures` of each at most.
+    /// The `most_groups` largest groups, with the `most_pictures` best of each at most.
     ///
     /// # Errors
     /// If a file cannot be read, or there are more than 2^32 rows.
@@ -59,29 +53,44 @@ impl Index {
         let mut members: Vec<(u32, u32)> = (0..rows).map(|row| (roots[row as usize], row)).collect();
         members.par_sort_unstable();
         let neighbourhoods: Vec<&[(u32, u32)]> = members.chunk_by(|a, b| a.0 == b.0).filter(|c| c.len() > 1).collect();
-        let mut groups: Vec<Vec<u32>> = neighbourhoods
-            .par_iter()
-            .flat_map_iter(|members| {
-                let mut groups: Vec<Vec<u32>> = Vec::new();
-                for &(_, row) in *members {
-                    let last = groups.len().saturating_sub(LEADERS);
-                    match groups[last..].iter_mut().find(|group| cosine(group[0], row) >= bound) {
-                        Some(group) => group.push(row),
-                        None => groups.push(vec![row]),
-                    }
+        let grouped = |members: &&[(u32, u32)]| {
+            let mut groups: Vec<Vec<u32>> = Vec::new();
+            for row in self.best_first(members)? {
+                let last = groups.len().saturating_sub(LEADERS);
+                match groups[last..].iter_mut().find(|group| cosine(group[0], row) >= bound) {
+                    Some(group) => group.push(row),
+                    None => groups.push(vec![row]),
                 }
-                groups.into_iter().filter(|group| group.len() > 1)
-            })
-            .collect();
-        groups.sort_unstable_by_key(|group| (std::cmp::Reverse(group.len()), group[0]));
+            }
+            groups.retain(|group| group.len() > 1);
+            Ok(groups)
+        };
+        let groups = neighbourhoods.par_iter().map(grouped).collect::<Result<Vec<_>, IndexError>>()?;
+        let mut groups: Vec<Vec<u32>> = groups.into_iter().flatten().collect();
+        groups.sort_unstable_by_key(|group| (Reverse(group.len()), group[0]));
         let (num_groups, num_pictures) = (groups.len() as u64, groups.iter().map(|group| group.len() as u64).sum());
         let told = |group: &Vec<u32>| {
-            let picture = |row: &u32| Ok((self.path(u64::from(*row))?, cosine(group[0], *row)));
+            let picture = |&row: &u32| {
+                let (path, file) = (self.path(u64::from(row))?, self.facts(u64::from(row))?);
+                Ok(Duplicate { path, score: cosine(group[0], row), file })
+            };
             let pictures = group.iter().take(most_pictures).map(picture).collect::<Result<_, IndexError>>()?;
             Ok(DuplicateGroup { count: group.len() as u64, pictures })
         };
         let groups = groups.iter().take(most_groups).map(told).collect::<Result<_, IndexError>>()?;
         Ok(Duplicates { num_groups, num_pictures, groups })
+    }
+
+    /// The rows of a neighbourhood: that with the most pixels first, of as many that with the most bytes.
+    fn best_first(&self, members: &[(u32, u32)]) -> Result<Vec<u32>, IndexError> {
+        let ranked = members.iter().map(|&(_, row)| {
+            let file = self.facts(u64::from(row))?;
+            let pixels = u64::from(file.width) * u64::from(file.height);
+            Ok((Reverse((pixels, file.size_bytes)), row))
+        });
+        let mut ranked = ranked.collect::<Result<Vec<_>, IndexError>>()?;
+        ranked.sort_unstable();
+        Ok(ranked.into_iter().map(|(_, row)| row).collect())
     }
 
     /// All rows' bits around one mean: of the first pass, or made now.

@@ -53,7 +53,7 @@ mod snapshot;
 mod standing;
 mod take_in;
 
-pub use duplicates::{DuplicateGroup, Duplicates};
+pub use duplicates::Duplicates;
 pub use error::IndexError;
 pub use find::{Found, Wanted};
 pub use gather::gather;

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use protocol::search::Filters;
+use protocol::stats::FirstPass;
 use protocol::{Embedding, FileFacts, FirstPassMeta, ImagePath, IndexMeta, IndexPrefix};
 
 use crate::bits::Bits;
@@ -110,6 +111,14 @@ impl Index {
     /// What an asker should know, as that the first pass cannot be used.
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
+    }
+
+    /// What saves a search for 10 rows from comparing all; `None` if it compares all.
+    pub fn first_pass(&self) -> Option<FirstPass> {
+        let passes = self.segments.iter().filter_map(|segment| segment.bits.as_ref());
+        let used = passes.filter(|(bits, meta)| first_pass::candidates(meta, bits.rows(), 10).is_some());
+        used.map(|(bits, meta)| FirstPass { rows: bits.rows(), recall_at_10: meta.recall_at_10 })
+            .reduce(|a, b| FirstPass { rows: a.rows + b.rows, recall_at_10: a.recall_at_10.min(b.recall_at_10) })
     }
 
     /// The `k` rows with the greatest cosine to `query`, best first, as (score, canonical path); rows of equal score in

@@ -4,7 +4,8 @@ mod common;
 
 use common::*;
 use index::{Index, Row};
-use protocol::Embedding;
+use protocol::search::{Duplicate, DuplicateGroup};
+use protocol::{Embedding, FileFacts};
 
 fn near(vector: &Embedding, distance: f32, seed: u64) -> Embedding {
     let away = Random(seed).embedding(vector.dim());
@@ -46,10 +47,10 @@ fn check(count: u64, dim: usize) {
     assert!(found.groups.is_sorted_by(|a, b| a.count >= b.count));
     for group in &found.groups {
         assert_eq!(group.count as usize, group.pictures.len());
-        let first = index.vector_of(&group.pictures[0].0).unwrap().unwrap();
-        for (path, cosine) in &group.pictures {
+        let first = index.vector_of(&group.pictures[0].path).unwrap().unwrap();
+        for Duplicate { path, score, .. } in &group.pictures {
             let vector = index.vector_of(path).unwrap().unwrap();
-            assert!(*cosine > 0.97 && (vector.cosine(&first) - cosine).abs() < 1e-5, "{path}: {cosine}");
+            assert!(*score > 0.97 && (vector.cosine(&first) - score).abs() < 1e-5, "{path}: {score}");
         }
     }
     let few = index.duplicates(2, 3).unwrap();
@@ -76,7 +77,25 @@ fn many_copies_of_one_picture_are_one_group_and_different_pictures_are_none() {
     let index = Index::open(&place.prefix, &place.cache()).unwrap();
     let found = index.duplicates(10, 10).unwrap();
     assert_eq!((found.num_groups, found.num_pictures), (1, 201));
-    assert_eq!(found.groups[0].pictures[0].0, "/photos/017.jpg");
+    assert_eq!(found.groups[0].pictures[0].path, "/photos/017.jpg");
+}
+
+#[test]
+fn the_largest_picture_of_a_group_is_its_first_and_all_others_are_nearly_the_same_as_it() {
+    let mut rows: Vec<Row> = (0..40).map(|i| row(&format!("{i:02}.jpg"), 1, 64)).collect();
+    let centre = rows[5].embedding.clone();
+    for (at, width, bytes, distance) in [(5, 800, 9, 0.1), (7, 1600, 5, 0.0), (9, 1600, 6, 0.1), (30, 0, 99, 0.1)] {
+        rows[at].embedding = near(&centre, distance, at as u64);
+        rows[at].file = FileFacts { width, size_bytes: bytes, ..rows[at].file };
+    }
+    let place = built(&rows, 64);
+    let index = Index::open(&place.prefix, &place.cache()).unwrap();
+    let found = index.duplicates(10, 10).unwrap();
+    let names = |group: &DuplicateGroup| group.pictures.iter().map(|p| p.path.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&found.groups[0]), ["/photos/09.jpg", "/photos/07.jpg", "/photos/05.jpg", "/photos/30.jpg"]);
+    let pictures = &found.groups[0].pictures;
+    assert!(pictures[0].score > 0.9999 && pictures[1..].iter().all(|p| p.score < 0.9999), "{pictures:?}");
+    assert_eq!((pictures[0].file.width, pictures[0].file.size_bytes), (1600, 6));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::fs;
 use common::*;
 use damage::{COPIES, Numbers, contained};
 use index::{Index, Row, Wanted, read_meta};
+use protocol::stats::FirstPass;
 use protocol::{Embedding, IndexMeta};
 
 /// As many rows as a segment with a first pass has at least.
@@ -44,6 +45,7 @@ fn a_large_segment_has_a_first_pass_and_other_questions_confirm_its_recall() {
     let candidates = pass.candidates.unwrap();
     assert!((10..=ROWS as u64 / 8).contains(&candidates), "{pass:?}");
     assert_eq!(index.warning(), None);
+    assert_eq!(index.first_pass(), Some(FirstPass { rows: ROWS as u64, recall_at_10: pass.recall_at_10 }));
     assert_eq!(read_meta(&place.prefix).unwrap().as_ref(), Some(index.meta()));
     for k in [1, 10, 30] {
         let (mut found, mut all) = (0, 0);
@@ -64,7 +66,7 @@ fn a_large_segment_has_a_first_pass_and_other_questions_confirm_its_recall() {
 fn a_segment_of_few_rows_has_no_first_pass() {
     let place = built(&clustered(300, 3, 16), 16);
     let index = Index::open(&place.prefix, &place.cache()).unwrap();
-    assert_eq!((&index.meta().segments[0].first_pass, index.warning()), (&None, None));
+    assert_eq!((&index.meta().segments[0].first_pass, index.first_pass(), index.warning()), (&None, None, None));
     assert_eq!(names(&place.prefix.generation(1)), ["seg-0.faiss", "seg-0.parquet"]);
 }
 
@@ -79,7 +81,7 @@ fn where_estimates_tell_nothing_the_metadata_says_so_and_the_search_is_exact() {
     let place = built(&rows, 4);
     let index = Index::open(&place.prefix, &place.cache()).unwrap();
     let pass = index.meta().segments[0].first_pass.clone().unwrap();
-    assert!(pass.candidates.is_none() && pass.recall_at_10 < 0.99, "{pass:?}");
+    assert!(pass.candidates.is_none() && pass.recall_at_10 < 0.99 && index.first_pass().is_none(), "{pass:?}");
     for seed in 0..20 {
         let query = Random(seed).embedding(4);
         assert_eq!(paths(&index, &query, &Wanted { k: 10, ..Wanted::default() }), exactly(&index, &query, 10));
@@ -143,6 +145,7 @@ fn damaged_bits_warn_and_every_vector_is_compared() {
             let index = Index::open(&place.prefix, &place.cache()).unwrap();
             let told = index.warning().is_some_and(|text| text.contains("seg-0.bits"));
             assert_eq!(told, round % 2 == 0 && !same, "{:?}", index.warning());
+            assert!(!told || index.first_pass().is_none());
             for (query, expected) in answers.iter().filter(|_| told) {
                 assert_eq!(&paths(&index, query, &Wanted { k: 10, ..Wanted::default() }), expected);
             }

@@ -327,13 +327,13 @@ pub struct DuplicatesResponse {
     pub warning: Option<String>,
 }
 
-/// Pictures that are all nearly the same as the first.
+/// Pictures that are all nearly the same as the first, which has the most pixels, or the most bytes of as many.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DuplicateGroup {
     /// How many they are.
     pub count: u64,
-    /// The first of them, in the index's order.
+    /// They, as far as they were asked for, the larger first.
     pub pictures: Vec<Duplicate>,
 }
 
@@ -345,6 +345,9 @@ pub struct Duplicate {
     pub path: String,
     /// Cosine similarity with the group's first picture.
     pub score: f32,
+    /// The file.
+    #[serde(flatten)]
+    pub file: FileFacts,
 }
 
 /// Asks for copies of pictures into a folder, made on the server's host.

@@ -24,16 +24,32 @@ pub struct Stats {
     pub total_bytes: u64,
     /// Pictures by the ending of their name, in lower case.
     pub formats: BTreeMap<String, u64>,
-    /// Pictures by the year in which their file was modified, in UTC.
+    /// Pictures by the year in which they were taken, else modified, in UTC.
     pub years: BTreeMap<String, u64>,
     /// Pictures that could not be embedded, by kind of failure.
     pub failures: BTreeMap<String, u64>,
     /// Which scores are nothing special here; absent if the index is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<Background>,
+    /// What saves a question from comparing all vectors; absent if it compares all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_pass: Option<FirstPass>,
     /// The server's memory, where the system tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
+    /// What the asker should know, as that the first pass cannot be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// How questions that are not exact find their matches: a look at one bit a dimension chooses which vectors are compared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FirstPass {
+    /// Rows that it chooses from; all others are compared.
+    pub rows: u64,
+    /// The share of the 10 best rows that it finds, as it was measured when it was built: of all segments that of the worst.
+    pub recall_at_10: f64,
 }
 
 /// The scores that a sample of the collection gets for questions that were not asked for it: what a score must exceed to
