@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use protocol::search::{Copied, CopyRequest, SearchRequest};
+use protocol::search::{Copied, CopyRequest, SearchRequest, SearchResponse};
 
 use crate::args::{Args, Format};
 use crate::last::Last;
@@ -12,11 +12,11 @@ use crate::question::Summand;
 use crate::row::Row;
 use crate::session::Session;
 use crate::show::{self, Screen};
-use crate::tell::{note, patiently, print};
+use crate::tell::{LOADING, note, patiently, print};
 use crate::{html, open, picture};
 
-/// Copies that failed, named one by one up to this many.
-const MOST_NOTES: usize = 5;
+/// What failed, named one by one up to this many.
+pub const MOST_NOTES: usize = 5;
 
 /// The matches of a question.
 pub struct Answer {
@@ -26,30 +26,21 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Asks for `top_k` matches. `question` is told in every row, if it is given.
-    pub async fn to(
-        session: &mut Session,
-        args: &Args,
-        summands: &[Summand],
-        top_k: usize,
-        question: Option<&str>,
-    ) -> Result<Self> {
-        let paths = session.paths();
-        let request = SearchRequest {
-            filters: args.filters.resolve(&paths)?,
-            min_percentile: args.filters.min_percentile,
-            exact: args.exact,
-            collapse: !args.no_collapse,
-            templates: !args.no_templates,
-            ..SearchRequest::new(picture::terms(summands, &paths)?, top_k)
-        };
-        let response = patiently(session.search(&request)).await?;
+    /// Asks for `top_k` matches.
+    pub async fn to(session: &mut Session, args: &Args, summands: &[Summand], top_k: usize) -> Result<Self> {
+        let request = request(session, args, summands, top_k)?;
+        let response = patiently(LOADING, session.search(&request)).await?;
+        Ok(Self::of(response, session, None))
+    }
+
+    /// What a server answers. `question` is told in every row, if it is given.
+    pub fn of(response: SearchResponse, session: &Session, question: Option<&str>) -> Self {
         let paths = session.paths();
         let rows = response.matches.into_iter().map(|found| {
             let here = paths.here(&found.path);
             Row::new(found, here, question)
         });
-        Ok(Self { rows: rows.collect(), num_images: response.num_images, warning: response.warning })
+        Self { rows: rows.collect(), num_images: response.num_images, warning: response.warning }
     }
 
     /// What can be referred to later.
@@ -110,6 +101,19 @@ impl Answer {
     }
 }
 
+/// A question as the server understands it. Reads its pictures.
+pub fn request(session: &Session, args: &Args, summands: &[Summand], top_k: usize) -> Result<SearchRequest> {
+    let paths = session.paths();
+    Ok(SearchRequest {
+        filters: args.filters.resolve(&paths)?,
+        min_percentile: args.filters.min_percentile,
+        exact: args.exact,
+        collapse: !args.no_collapse,
+        templates: !args.no_templates,
+        ..SearchRequest::new(picture::terms(summands, &paths)?, top_k)
+    })
+}
+
 /// Prints rows for people.
 pub async fn table(rows: &[Row], session: &mut Session, args: &Args) -> Result<()> {
     let Some(screen) = Screen::of_stdout() else { return print(show::tab_separated(rows)).await };
@@ -130,7 +134,7 @@ pub async fn table(rows: &[Row], session: &mut Session, args: &Args) -> Result<(
 
 /// Asks one question, shows and copies its matches, and does with them what else `args` want.
 pub async fn one(session: &mut Session, args: &Args, summands: &[Summand], began: Instant) -> Result<()> {
-    let mut answer = Answer::to(session, args, summands, args.top_k, None).await?;
+    let mut answer = Answer::to(session, args, summands, args.top_k()).await?;
     answer.warn();
     let summary = answer.summary(began.elapsed());
     remember(&answer.last(session));
@@ -159,39 +163,8 @@ pub async fn one(session: &mut Session, args: &Args, summands: &[Summand], began
     Ok(())
 }
 
-/// Asks questions one after the other and prints their matches, each behind its question.
-pub async fn many(
-    session: &mut Session,
-    args: &Args,
-    questions: &[(String, Vec<Summand>)],
-    began: Instant,
-) -> Result<()> {
-    let format = args.format();
-    let screen = Screen::of_stdout();
-    let mut matches = 0;
-    for ((question, summands), number) in questions.iter().zip(0..) {
-        let answer = Answer::to(session, args, summands, args.top_k, Some(question)).await;
-        let answer = answer.with_context(|| format!("the question {question:?} has no answer"))?;
-        if number == 0 {
-            answer.warn();
-        }
-        matches += answer.rows.len();
-        if format == Format::People {
-            if screen.is_some() {
-                let blank = if number > 0 { "\n" } else { "" };
-                print(format!("{blank}{}\n", show::plain(question))).await?;
-            }
-            table(&answer.rows, session, args).await?;
-        }
-        print_for_programs(format, &answer.rows, number == 0).await?;
-    }
-    let asked = questions.len();
-    let answered = format!("{asked} question{}, {matches} matches", if asked == 1 { "" } else { "s" });
-    note(&format!("{answered} in {}", show::time(began.elapsed())));
-    Ok(())
-}
-
-async fn print_for_programs(format: Format, rows: &[Row], first: bool) -> Result<()> {
+/// Prints rows for programs; `first` if nothing was printed before.
+pub async fn print_for_programs(format: Format, rows: &[Row], first: bool) -> Result<()> {
     match format {
         Format::People => Ok(()),
         Format::Json => print(show::json_lines(rows)).await,

@@ -9,7 +9,7 @@ use protocol::search::MAX_TOP_K;
 
 use crate::WrongUsage;
 use crate::filters::FilterArgs;
-use crate::question::{self, Of, Summand};
+use crate::question::{self, Listed, Of, Summand};
 
 /// Finds pictures by what they show.
 ///
@@ -43,9 +43,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["words", "text", "image", "like", "open", "html", "results_dir"], help_heading = ASKING)]
     pub file: Option<PathBuf>,
 
-    /// How many pictures to find
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_TOP_K as u64), help_heading = ASKING)]
-    pub top_k: usize,
+    /// How many pictures to find [default: 10], or groups of --duplicates [default: 10, for programs all]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_TOP_K as u64), help_heading = ASKING)]
+    pub top_k: Option<usize>,
 
     /// Take short words as they are, not averaged over phrases as "a photo of WORDS"
     #[arg(long, help_heading = ASKING)]
@@ -62,7 +62,20 @@ pub struct Args {
     #[command(flatten)]
     pub filters: FilterArgs,
 
-    /// Print one JSON object a line, with all that is known of each match
+    /// Tell what the index holds, what its scores mean and how it is searched
+    #[arg(long, conflicts_with_all = ASKS, conflicts_with_all = ["duplicates", "top_k", "csv", "paths_only", "print0"], help_heading = WHOLE)]
+    pub stats: bool,
+
+    /// List groups of pictures that are nearly the same, the largest group first. Nothing is deleted
+    ///
+    /// The first picture of a group is that with the most pixels, of as many that with the most bytes, and all others are
+    /// nearly the same as it. --paths-only and -0 print the others and leave the first out, so that what they name can go
+    /// and one of each group stays; --json prints an object a group, --csv a line a picture. Nearly the same is not the
+    /// same: look before you delete.
+    #[arg(long, conflicts_with_all = ASKS, help_heading = WHOLE)]
+    pub duplicates: bool,
+
+    /// Print one JSON object a line, with all that is known of each match, each group or the index
     #[arg(long, group = "format", help_heading = ANSWER)]
     pub json: bool,
 
@@ -70,7 +83,7 @@ pub struct Args {
     #[arg(long, group = "format", help_heading = ANSWER)]
     pub csv: bool,
 
-    /// Print paths alone, one a line
+    /// Print paths alone, one a line; of a group of --duplicates all but the first
     #[arg(long, group = "format", help_heading = ANSWER)]
     pub paths_only: bool,
 
@@ -128,7 +141,26 @@ pub struct Args {
     pub model: Option<PathBuf>,
 }
 
+/// What makes no sense where nothing is looked for.
+const ASKS: [&str; 14] = [
+    "words",
+    "text",
+    "image",
+    "like",
+    "file",
+    "no_templates",
+    "exact",
+    "no_collapse",
+    "FilterArgs",
+    "pictures",
+    "open",
+    "html",
+    "web",
+    "results_dir",
+];
+
 const ASKING: &str = "What to look for";
+const WHOLE: &str = "The collection as a whole";
 const ANSWER: &str = "The answer";
 const ASKED: &str = "Which index, and where";
 
@@ -146,6 +178,8 @@ Examples:
   query --file questions.txt --json | jq -r '[.question, .path] | @tsv'
   query                                             # a prompt; :help there says more
   query --web                                       # a gallery in the browser
+  query --stats
+  query --duplicates --paths-only > superfluous.txt
 
 When the output is no terminal, columns are separated by tabs and paths are whole.
 Exit codes: 0 found, 1 failed, 2 wrong usage, 130 interrupted.";
@@ -180,13 +214,24 @@ pub enum Format {
 pub enum Asked {
     /// A sum, and the rank in the last answer of one more summand.
     One(Vec<Summand>, Option<usize>),
-    /// Each with its text.
-    Many(Vec<(String, Vec<Summand>)>),
+    Many(Vec<Listed>),
+    Stats,
+    Duplicates,
     /// Whatever the person says at the prompt.
     Prompt,
 }
 
 impl Args {
+    /// How many pictures to find.
+    pub fn top_k(&self) -> usize {
+        self.top_k.unwrap_or(10)
+    }
+
+    /// How many groups to find: people look at the first, programs at all.
+    pub fn groups(&self) -> usize {
+        self.top_k.unwrap_or(if self.format() == Format::People { 10 } else { MAX_TOP_K })
+    }
+
     /// How the answer is printed.
     pub fn format(&self) -> Format {
         match (self.json, self.csv, self.paths_only || self.print0) {
@@ -199,6 +244,12 @@ impl Args {
 
     /// What is asked, all of it read and understood.
     pub fn asked(&self) -> anyhow::Result<Asked> {
+        if self.stats {
+            return Ok(Asked::Stats);
+        }
+        if self.duplicates {
+            return Ok(Asked::Duplicates);
+        }
         if let Some(file) = &self.file {
             return list(file).map(Asked::Many);
         }
@@ -221,7 +272,7 @@ impl Args {
     }
 }
 
-fn list(file: &std::path::Path) -> anyhow::Result<Vec<(String, Vec<Summand>)>> {
+fn list(file: &std::path::Path) -> anyhow::Result<Vec<Listed>> {
     if file.as_os_str() == "-" {
         return question::list("standard input", std::io::stdin().lock());
     }
@@ -271,6 +322,18 @@ mod tests {
     }
 
     #[test]
+    fn programs_get_all_groups_and_people_the_first() {
+        let groups =
+            |more: &[&str]| Args::try_parse_from(["query", "--duplicates"].iter().chain(more)).unwrap().groups();
+        assert_eq!((groups(&[]), groups(&["--top-k", "3"]), groups(&["--json", "--top-k", "3"])), (10, 3, 3));
+        for format in ["--json", "--csv", "--paths-only", "-0"] {
+            assert_eq!(groups(&[format]), MAX_TOP_K, "{format}");
+        }
+        assert_eq!(asked(&["--duplicates", "--no-copy-results"]), Asked::Duplicates);
+        assert_eq!(asked(&["--stats", "--json"]), Asked::Stats);
+    }
+
+    #[test]
     fn what_contradicts_itself_is_refused() {
         for words in [
             &["--text", "x", "y"][..],
@@ -286,6 +349,23 @@ mod tests {
             &["x", "--after", "noon"],
             &["x", "--min-percentile", "100"],
             &["x", "-q"],
+            &["--stats", "x"],
+            &["--stats", "--duplicates"],
+            &["--stats", "--top-k", "3"],
+            &["--stats", "--csv"],
+            &["--stats", "-0"],
+            &["--stats", "--web"],
+            &["--stats", "--under", "2019"],
+            &["--duplicates", "--text", "x"],
+            &["--duplicates", "--image", "x"],
+            &["--duplicates", "--like", "1"],
+            &["--duplicates", "--file", "q"],
+            &["--duplicates", "--after", "2019"],
+            &["--duplicates", "--min-percentile", "99"],
+            &["--duplicates", "--html", "a.html"],
+            &["--duplicates", "--open"],
+            &["--duplicates", "--exact"],
+            &["--duplicates", "--top-k", "0"],
         ] {
             assert_eq!(Args::try_parse_from(["query"].iter().chain(words)).unwrap_err().exit_code(), 2, "{words:?}");
         }

@@ -1,6 +1,6 @@
 //! The conversation with a server: HTTP/1.1 with JSON bodies on one connection.
 
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{CONTENT_TYPE, HOST};
@@ -27,6 +27,9 @@ pub enum AskError {
     /// The same, before it could have read anything of the request.
     #[error("the connection to the server broke off")]
     Unsent(#[source] hyper::Error),
+    /// Nobody reads so much.
+    #[error("the answer is longer than {} MiB; ask for less at once, with a smaller --top-k", LONGEST_ANSWER >> 20)]
+    TooLong,
     /// The server sends what a server of this version does not.
     #[error("the server's answer cannot be understood; end the process \"server\" and ask again")]
     Strange(#[source] serde_json::Error),
@@ -64,7 +67,11 @@ impl Connection {
         let request = request.header(HOST, "server").body(Full::new(body)).expect("a path needs no more escapes");
         self.sender.ready().await.map_err(broken)?;
         let (head, body) = self.sender.send_request(request).await.map_err(broken)?.into_parts();
-        let body = Limited::new(body, LONGEST_ANSWER).collect().await.map_err(AskError::Broken)?;
+        let unread = |e: Box<dyn std::error::Error + Send + Sync>| match e.downcast::<LengthLimitError>() {
+            Ok(_) => AskError::TooLong,
+            Err(e) => AskError::Broken(e),
+        };
+        let body = Limited::new(body, LONGEST_ANSWER).collect().await.map_err(unread)?;
         Ok(Response::from_parts(head, body.to_bytes()))
     }
 }

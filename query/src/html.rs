@@ -101,8 +101,14 @@ fn item(row: &Row, jpeg: Option<&[u8]>) -> String {
         }
         None => "<i></i>".to_owned(),
     };
-    let facts =
-        [format!("above {} %", percent(row.percentile)), row.day().to_owned(), row.pixels(), row.size(), row.alike()];
+    let known = &row.facts;
+    let facts = [
+        format!("above {} %", percent(row.percentile)),
+        known.day().to_owned(),
+        known.pixels(),
+        known.size(),
+        row.alike(),
+    ];
     let facts: Vec<_> = facts.into_iter().filter(|fact| !fact.is_empty()).collect();
     format!(
         "<li><a href=\"file://{}\" title=\"{}\">{picture}<span>{}. {name}</span></a><small>{:.4} · {}</small></li>\n",

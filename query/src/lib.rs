@@ -5,10 +5,12 @@ mod answer;
 mod args;
 mod ask;
 mod connect;
+mod duplicates;
 mod filters;
 mod find;
 mod html;
 mod last;
+mod list;
 mod open;
 mod paths;
 mod picture;
@@ -18,6 +20,7 @@ mod question;
 mod row;
 mod session;
 mod show;
+mod stats;
 mod tell;
 mod web;
 
@@ -32,7 +35,7 @@ pub use crate::args::Args;
 use crate::args::Asked;
 use crate::last::Last;
 use crate::session::{Session, Target};
-use crate::tell::patiently;
+use crate::tell::{LOADING, patiently};
 use crate::web::Upstream;
 
 /// Something that the person can put right on the command line.
@@ -58,7 +61,9 @@ pub fn run(args: &Args) -> Result<Exit> {
         };
         let answered = match asked {
             Asked::One(summands, _) => unless_interrupted(answer::one(&mut session, args, &summands, began)).await?,
-            Asked::Many(questions) => unless_interrupted(answer::many(&mut session, args, &questions, began)).await?,
+            Asked::Many(questions) => unless_interrupted(list::answer(&mut session, args, &questions, began)).await?,
+            Asked::Stats => unless_interrupted(stats::tell(&mut session, args.json)).await?,
+            Asked::Duplicates => unless_interrupted(duplicates::tell(&mut session, args, began)).await?,
             Asked::Prompt => Some(prompt::run(session, args.clone()).await?),
         };
         Ok(answered.map_or(Exit::Interrupted, |()| Exit::Done))
@@ -97,7 +102,7 @@ async fn serve(args: &Args) -> Result<()> {
 }
 
 async fn session(target: Target) -> Result<Session> {
-    let session = patiently(Session::open(Arc::new(target))).await?;
+    let session = patiently(LOADING, Session::open(Arc::new(target))).await?;
     // Not remembering only means that the next question has to name the index.
     let _ = fleet::state::remember_index(session.prefix().dir());
     Ok(session)

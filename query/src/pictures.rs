@@ -56,7 +56,7 @@ pub fn entry(row: &Row, jpeg: Option<&[u8]>, protocol: Protocol, screen: Screen)
     let (dim, plainly) = screen.dim();
     let room = screen.width.saturating_sub(COLUMNS + 3).max(12);
     let path = plain(&row.path);
-    let facts = [row.day().to_owned(), row.pixels(), row.size(), row.alike()];
+    let facts = [row.facts.day().to_owned(), row.facts.pixels(), row.facts.size(), row.alike()];
     let facts: Vec<_> = facts.into_iter().filter(|fact| !fact.is_empty()).collect();
     let lines = [
         format!("{dim}{}{plainly}  {:.4}  {dim}above {} %{plainly}", row.rank, row.score, percent(row.percentile)),

@@ -154,7 +154,7 @@ fn understand(line: &str, args: &mut Args) -> Result<Step, WrongUsage> {
             }
             return Ok(Step::Ask(question::parse(&words)?, Some(rank)));
         }
-        "top" => args.top_k = count(needed("a number")?)?,
+        "top" => args.top_k = Some(count(needed("a number")?)?),
         "all" => *filters = FilterArgs::default(),
         "under" => filters.under = value.map(str::to_owned).into_iter().collect(),
         "glob" => filters.glob = value.map(str::to_owned).into_iter().collect(),
@@ -225,8 +225,8 @@ impl Prompt {
     /// Asks, and shows the matches behind the first `shown`.
     async fn ask(&mut self, summands: Vec<Summand>, shown: usize) -> Result<()> {
         let began = Instant::now();
-        let top_k = (shown + self.args.top_k).min(MAX_TOP_K);
-        let answer = Answer::to(&mut self.session, &self.args, &summands, top_k, None).await?;
+        let top_k = (shown + self.args.top_k()).min(MAX_TOP_K);
+        let answer = Answer::to(&mut self.session, &self.args, &summands, top_k).await?;
         answer.warn();
         let summary = answer.summary(began.elapsed());
         let new = answer.rows.get(shown..).unwrap_or_default();
@@ -311,7 +311,7 @@ mod tests {
         }
         assert_eq!(args.filters.under, ["my photos/2019"]);
         assert_eq!(args.filters.min_size, [MinSize::Pixels(10, 10), MinSize::Bytes(1_000_000)]);
-        assert_eq!((args.top_k, args.filters.min_percentile), (3, Some(99.0)));
+        assert_eq!((args.top_k(), args.filters.min_percentile), (3, Some(99.0)));
         understand(":under", &mut args).unwrap();
         assert!(args.filters.under.is_empty() && args.filters.after.is_some());
         understand(":all", &mut args).unwrap();

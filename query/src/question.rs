@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
 use protocol::is_picture;
+use protocol::search::MAX_TERMS;
 
 use crate::WrongUsage;
 
@@ -21,6 +22,15 @@ pub struct Summand {
     /// Negative takes away.
     pub weight: f32,
     pub of: Of,
+}
+
+/// A question of a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// `questions.txt:3`
+    pub place: String,
+    pub text: String,
+    pub sum: Vec<Summand>,
 }
 
 /// What a summand is of.
@@ -71,6 +81,9 @@ pub fn parse(words: &[String]) -> Parsed<Vec<Summand>> {
         summands.push(Summand { weight: sign.unwrap_or(1.0) * weight, of });
         at = end;
     }
+    if summands.len() > MAX_TERMS {
+        return wrong(format!("the sum has {} terms; at most {MAX_TERMS} are added up", summands.len()));
+    }
     Ok(summands)
 }
 
@@ -102,11 +115,12 @@ pub fn split(line: &str) -> Parsed<Vec<String>> {
     Ok(words)
 }
 
-/// The questions of a list, one a line, each with its text. Empty lines are left out; `name` is told in errors.
-pub fn list(name: &str, input: impl BufRead) -> anyhow::Result<Vec<(String, Vec<Summand>)>> {
+/// The questions of a list, one a line. Empty lines are left out; `name` is told in errors.
+pub fn list(name: &str, input: impl BufRead) -> anyhow::Result<Vec<Listed>> {
     let mut questions = Vec::new();
     for (line, number) in protocol::lines(input, LONGEST_LINE).zip(1..) {
-        let at = |what: &str| WrongUsage(format!("{name}:{number}: {what}"));
+        let place = format!("{name}:{number}");
+        let at = |what: &str| WrongUsage(format!("{place}: {what}"));
         let line = String::from_utf8(line.map_err(|e| at(&e.to_string()))?).map_err(|_| at("it is not UTF-8"))?;
         let line = line.trim();
         if line.is_empty() {
@@ -115,8 +129,8 @@ pub fn list(name: &str, input: impl BufRead) -> anyhow::Result<Vec<(String, Vec<
         if questions.len() == MOST_QUESTIONS {
             return Err(at(&format!("more than {MOST_QUESTIONS} questions; ask in several files")).into());
         }
-        let summands = split(line).and_then(|words| parse(&words)).map_err(|e| at(&e.0))?;
-        questions.push((line.to_owned(), summands));
+        let sum = split(line).and_then(|words| parse(&words)).map_err(|e| at(&e.0))?;
+        questions.push(Listed { text: line.to_owned(), sum, place });
     }
     if questions.is_empty() {
         return Err(WrongUsage(format!("{name} holds no question; write one a line")).into());
@@ -316,11 +330,16 @@ mod tests {
     #[test]
     fn a_list_tells_the_line_that_is_wrong() {
         let questions = list("q.txt", "a car\r\n\n horse + stripes\n".as_bytes()).unwrap();
-        assert_eq!(questions.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>(), ["a car", "horse + stripes"]);
-        assert_eq!(questions[1].1.len(), 2);
-        for (text, told) in
-            [("a\n\nb +\n", "q.txt:3: nothing"), ("\n \n", "no question"), (&"x".repeat(LONGEST_LINE + 1), "q.txt:1: ")]
-        {
+        let told = |question: &Listed| (question.place.clone(), question.text.clone(), question.sum.len());
+        let listed = [("q.txt:1", "a car", 1), ("q.txt:3", "horse + stripes", 2)];
+        let listed = listed.map(|(place, text, terms)| (place.to_owned(), text.to_owned(), terms));
+        assert_eq!(questions.iter().map(told).collect::<Vec<_>>(), listed);
+        for (text, told) in [
+            ("a\n\nb +\n", "q.txt:3: nothing"),
+            ("\n \n", "no question"),
+            (&"x".repeat(LONGEST_LINE + 1), "q.txt:1: "),
+            (&format!("a\n{}x", "x + ".repeat(MAX_TERMS)), "q.txt:2: the sum has 65 terms"),
+        ] {
             let error = list("q.txt", text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(told), "{error}");
         }

@@ -1,8 +1,10 @@
 //! One match as it is shown: names as this machine sees them, times as people write them.
 
 use chrono::DateTime;
-use protocol::search::Match;
+use protocol::search::{FileFacts, Match};
 use serde::Serialize;
+
+use crate::show::bytes;
 
 /// A match. `--json` prints it as it is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -17,6 +19,19 @@ pub struct Row {
     pub path: String,
     /// Pictures that are nearly the same and are not shown.
     pub alike: usize,
+    #[serde(flatten)]
+    pub facts: Facts,
+    /// Where its copy is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy: Option<String>,
+    /// As it stands in the index.
+    #[serde(skip)]
+    pub canonical: String,
+}
+
+/// What is known of a picture's file.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Facts {
     #[serde(skip_serializing_if = "is_zero")]
     pub size_bytes: u64,
     /// UTC, as RFC 3339 has it.
@@ -29,12 +44,6 @@ pub struct Row {
     pub width: u32,
     #[serde(skip_serializing_if = "is_zero")]
     pub height: u32,
-    /// Where its copy is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub copy: Option<String>,
-    /// As it stands in the index.
-    #[serde(skip)]
-    pub canonical: String,
 }
 
 fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
@@ -44,9 +53,6 @@ fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
 impl Row {
     /// A match whose path is `path` here.
     pub fn new(found: Match, path: String, question: Option<&str>) -> Self {
-        let file = found.file;
-        let time = |seconds, format| Some(DateTime::from_timestamp(seconds, 0)?.format(format).to_string());
-        let known = (file.mtime_ns != 0).then_some(file.mtime_ns.div_euclid(1_000_000_000));
         Self {
             question: question.map(str::to_owned),
             rank: found.rank,
@@ -54,14 +60,37 @@ impl Row {
             percentile: found.percentile,
             path,
             alike: found.alike,
+            facts: Facts::new(&found.file),
+            copy: None,
+            canonical: found.path,
+        }
+    }
+
+    /// `+3 alike`, if there are.
+    pub fn alike(&self) -> String {
+        if self.alike == 0 { String::new() } else { format!("+{} alike", self.alike) }
+    }
+}
+
+impl Facts {
+    pub fn new(file: &FileFacts) -> Self {
+        let time = |seconds, format| Some(DateTime::from_timestamp(seconds, 0)?.format(format).to_string());
+        let known = (file.mtime_ns != 0).then_some(file.mtime_ns.div_euclid(1_000_000_000));
+        Self {
             size_bytes: file.size_bytes,
             mtime: known.and_then(|s| time(s, "%Y-%m-%dT%H:%M:%SZ")),
             taken: file.taken_s.and_then(|s| time(s, "%Y-%m-%dT%H:%M:%S")),
             width: file.width,
             height: file.height,
-            copy: None,
-            canonical: found.path,
         }
+    }
+
+    /// All of them, as the last columns of a comma-separated line.
+    pub fn fields(&self) -> [String; 5] {
+        let number = |n: u64| if n == 0 { String::new() } else { n.to_string() };
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let [size, width, height] = [self.size_bytes, self.width.into(), self.height.into()].map(number);
+        [size, text(&self.mtime), text(&self.taken), width, height]
     }
 
     /// The day on which it was taken, else modified.
@@ -76,18 +105,7 @@ impl Row {
 
     /// `2.4 MB`, if known.
     pub fn size(&self) -> String {
-        match self.size_bytes as f64 {
-            0.0 => String::new(),
-            b if b < 1e3 => format!("{b} B"),
-            b if b < 999_500.0 => format!("{:.0} KB", b / 1e3),
-            b if b < 999.95e6 => format!("{:.1} MB", b / 1e6),
-            b => format!("{:.1} GB", b / 1e9),
-        }
-    }
-
-    /// `+3 alike`, if there are.
-    pub fn alike(&self) -> String {
-        if self.alike == 0 { String::new() } else { format!("+{} alike", self.alike) }
+        if self.size_bytes == 0 { String::new() } else { bytes(self.size_bytes) }
     }
 }
 
@@ -113,38 +131,34 @@ pub mod tests {
 
     #[test]
     fn facts_are_told_as_people_write_them_and_unknown_ones_not_at_all() {
-        let known = row(4, "/nas/a.jpg");
+        let row = row(4, "/nas/a.jpg");
+        let known = &row.facts;
         assert_eq!(known.mtime.as_deref(), Some("2019-07-14T18:30:00Z"));
         assert_eq!(known.day(), "2019-07-13");
         assert_eq!(
-            (known.pixels(), known.size(), known.alike()),
+            (known.pixels(), known.size(), row.alike()),
             ("4032x3024".into(), "2.4 MB".into(), "+3 alike".into())
         );
+        let fields = ["2412345", "2019-07-14T18:30:00Z", "2019-07-13T18:30:00", "4032", "3024"];
+        assert_eq!(known.fields(), fields);
         let file = FileFacts::default();
         let found = Match { rank: 1, score: 0.5, percentile: 1.0, path: "/a".into(), file, alike: 0 };
         let unknown = Row::new(found, "/a".into(), None);
-        assert_eq!((unknown.day(), unknown.pixels(), unknown.size()), ("", String::new(), String::new()));
+        let facts = &unknown.facts;
+        assert_eq!((facts.day(), facts.pixels(), facts.size()), ("", String::new(), String::new()));
+        assert_eq!(facts.fields(), [""; 5]);
         assert_eq!(
             serde_json::to_value(&unknown).unwrap(),
             serde_json::json!({"rank": 1, "score": 0.5, "percentile": 1.0, "path": "/a", "alike": 0})
         );
-        for (bytes, told) in [
-            (7, "7 B"),
-            (999_499, "999 KB"),
-            (999_500, "1.0 MB"),
-            (999_950_000, "1.0 GB"),
-            (u64::MAX, "18446744073.7 GB"),
-        ] {
-            assert_eq!(Row { size_bytes: bytes, ..known.clone() }.size(), told);
-        }
-        assert_eq!(Row { mtime: None, taken: None, ..known.clone() }.day(), "");
+        assert_eq!(Facts { mtime: None, taken: None, ..known.clone() }.day(), "");
     }
 
     #[test]
     fn a_time_that_no_calendar_has_is_left_out() {
         let file = FileFacts { taken_s: Some(i64::MAX), mtime_ns: i64::MIN, ..FileFacts::default() };
         let found = Match { rank: 1, score: 0.5, percentile: 1.0, path: "/a".into(), file, alike: 0 };
-        let row = Row::new(found, "/a".into(), None);
-        assert_eq!((row.taken.as_deref(), row.mtime.as_deref()), (None, Some("1677-09-21T00:12:43Z")));
+        let facts = Row::new(found, "/a".into(), None).facts;
+        assert_eq!((facts.taken.as_deref(), facts.mtime.as_deref()), (None, Some("1677-09-21T00:12:43Z")));
     }
 }

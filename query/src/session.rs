@@ -12,7 +12,11 @@ use hyper::http::request::Builder;
 use hyper::{Request, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::IndexPrefix;
-use protocol::search::{Copied, CopyRequest, CopyResponse, OpenIndex, OpenedIndex, SearchRequest, SearchResponse};
+use protocol::search::{
+    Answered, BatchRequest, BatchResponse, Copied, CopyRequest, CopyResponse, DuplicatesRequest, DuplicatesResponse,
+    OpenIndex, OpenedIndex, SearchRequest, SearchResponse,
+};
+use protocol::stats::Stats;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -86,15 +90,36 @@ impl Session {
         self.connection.send(head(request), body).await
     }
 
-    /// Asks. A server that left since the last question, or ends while it is being asked, is started once more.
+    /// Asks.
     pub async fn search(&mut self, question: &SearchRequest) -> Result<SearchResponse> {
-        match self.post("search", question).await {
-            Err(AskError::Broken(_) | AskError::Unsent(_)) => {
-                self.open_again().await?;
-                Ok(self.post("search", question).await?)
-            }
-            answer => Ok(answer?),
+        self.surely(async |session| session.post("search", question).await).await
+    }
+
+    /// Asks several questions; the answer to each.
+    pub async fn search_batch(&mut self, questions: &BatchRequest) -> Result<Vec<Answered>> {
+        let asking = async |session: &mut Self| session.post("search/batch", questions).await;
+        let BatchResponse { answers } = self.surely(asking).await?;
+        let (asked, answered) = (questions.requests.len(), answers.len());
+        if asked != answered {
+            let odd = serde::de::Error::custom(format!("it holds {answered} answers to {asked} questions"));
+            return Err(AskError::Strange(odd).into());
         }
+        Ok(answers)
+    }
+
+    /// Groups of nearly the same pictures.
+    pub async fn duplicates(&mut self, wanted: &DuplicatesRequest) -> Result<DuplicatesResponse> {
+        self.surely(async |session| session.post("duplicates", wanted).await).await
+    }
+
+    /// What the index holds.
+    pub async fn stats(&mut self) -> Result<Stats> {
+        let asking = async |session: &mut Self| {
+            let route = format!("/v1/indexes/{}/stats", session.opened.name);
+            let stats = session.connection.get(&route).await?;
+            serde_json::from_slice(&stats).map_err(AskError::Strange)
+        };
+        self.surely(asking).await
     }
 
     /// Has pictures copied; what became of each. Not repeated when the connection breaks on the way: some may be copied
@@ -115,6 +140,18 @@ impl Session {
         let path = utf8_percent_encode(canonical, NON_ALPHANUMERIC);
         let target = format!("/v1/indexes/{}/thumbnail?path={path}&height={height}", self.opened.name);
         Ok(self.connection.get(&target).await?)
+    }
+
+    /// Asks what may be asked twice. A server that left since the last question, or ends while it is being asked, is
+    /// started once more.
+    async fn surely<A>(&mut self, ask: impl AsyncFn(&mut Self) -> Result<A, AskError>) -> Result<A> {
+        match ask(self).await {
+            Err(AskError::Broken(_) | AskError::Unsent(_)) => {
+                self.open_again().await?;
+                Ok(ask(self).await?)
+            }
+            answer => Ok(answer?),
+        }
     }
 
     async fn open_again(&mut self) -> Result<()> {

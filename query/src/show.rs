@@ -83,27 +83,27 @@ pub fn csv(rows: &[Row], header: bool) -> String {
         write(&CSV_HEADER);
     }
     for row in rows {
-        let number = |n: u64| if n == 0 { String::new() } else { n.to_string() };
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let [size, mtime, taken, width, height] = row.facts.fields();
         write(&[
-            &inert(&text(&row.question)),
+            &inert(row.question.as_deref().unwrap_or_default()),
             &row.rank.to_string(),
             &row.score.to_string(),
             &row.percentile.to_string(),
             &inert(&row.path),
             &row.alike.to_string(),
-            &number(row.size_bytes),
-            &text(&row.mtime),
-            &text(&row.taken),
-            &number(row.width.into()),
-            &number(row.height.into()),
-            &inert(&text(&row.copy)),
+            &size,
+            &mtime,
+            &taken,
+            &width,
+            &height,
+            &inert(row.copy.as_deref().unwrap_or_default()),
         ]);
     }
     String::from_utf8(writer.into_inner().expect("memory takes all")).expect("all fields are UTF-8")
 }
 
-fn inert(text: &str) -> Cow<'_, str> {
+/// A field that no spreadsheet computes.
+pub fn inert(text: &str) -> Cow<'_, str> {
     let computed = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     if computed { format!("'{text}").into() } else { text.into() }
 }
@@ -111,37 +111,37 @@ fn inert(text: &str) -> Cow<'_, str> {
 /// A table that fits the screen: the wider that is, the more it tells. Of a path that does not fit, the end is shown: it
 /// holds the name.
 pub fn table(rows: &[Row], screen: Screen) -> String {
-    let columns = Columns::of(rows, screen.width);
     if rows.is_empty() {
         return String::new();
     }
+    let columns = Columns::of(&COLUMNS, rows, screen.width);
     let (dim, plainly) = screen.dim();
-    let mut text = format!("{dim}{}  path{plainly}\n", columns.facts(|column| column.name.to_owned()));
+    let mut text = format!("{dim}{}  path{plainly}\n", columns.names());
     for row in rows {
         let alike = row.alike();
         let room = columns.left.saturating_sub(if alike.is_empty() { 0 } else { alike.len() + 2 }).max(12);
         let path = plain(&row.path);
         let behind = if alike.is_empty() { String::new() } else { format!("  {dim}{alike}{plainly}") };
-        text += &format!("{}  {}{behind}\n", columns.facts(|column| (column.cell)(row)), end_of(&path, room));
+        text += &format!("{}  {}{behind}\n", columns.cells(row), end_of(&path, room));
     }
     text
 }
 
 /// What a table tells before the path.
-struct Column {
-    name: &'static str,
-    cell: fn(&Row) -> String,
+pub struct Column<T> {
+    pub name: &'static str,
+    pub cell: fn(&T) -> String,
     /// It is left out where there are fewer columns.
-    from: usize,
+    pub from: usize,
 }
 
-const COLUMNS: [Column; 6] = [
+const COLUMNS: [Column<Row>; 6] = [
     Column { name: "rank", cell: |r| r.rank.to_string(), from: 0 },
     Column { name: "score", cell: |r| format!("{:.4}", r.score), from: 0 },
     Column { name: "percentile", cell: |r| percent(r.percentile), from: 72 },
-    Column { name: "date", cell: |r| r.day().to_owned(), from: 100 },
-    Column { name: "pixels", cell: Row::pixels, from: 120 },
-    Column { name: "size", cell: Row::size, from: 120 },
+    Column { name: "date", cell: |r| r.facts.day().to_owned(), from: 100 },
+    Column { name: "pixels", cell: |r| r.facts.pixels(), from: 120 },
+    Column { name: "size", cell: |r| r.facts.size(), from: 120 },
 ];
 
 /// As many digits as tell the best of a large collection apart; nothing is above all.
@@ -150,16 +150,22 @@ pub fn percent(percentile: f64) -> String {
     format!("{:.2}", (percentile * 100.0 + 1e-6).floor() / 100.0)
 }
 
-struct Columns {
-    shown: Vec<(&'static Column, usize)>,
+/// Those that fit and tell something.
+pub struct Columns<'a, T> {
+    shown: Vec<(&'a Column<T>, usize)>,
     /// For the path.
-    left: usize,
+    pub left: usize,
 }
 
-impl Columns {
-    fn of(rows: &[Row], width: usize) -> Self {
-        let shown = COLUMNS.iter().filter(|c| c.from <= width).filter_map(|column| {
-            let widest = rows.iter().map(|row| (column.cell)(row).width()).max().filter(|w| *w > 0)?;
+impl<'a, T> Columns<'a, T> {
+    /// For `rows` on a screen of this width.
+    pub fn of<'r>(all: &'a [Column<T>], rows: impl IntoIterator<Item = &'r T, IntoIter: Clone>, width: usize) -> Self
+    where
+        T: 'r,
+    {
+        let rows = rows.into_iter();
+        let shown = all.iter().filter(|c| c.from <= width).filter_map(|column| {
+            let widest = rows.clone().map(|row| (column.cell)(row).width()).max().filter(|w| *w > 0)?;
             Some((column, widest.max(column.name.len())))
         });
         let shown: Vec<_> = shown.collect();
@@ -167,7 +173,17 @@ impl Columns {
         Self { shown, left: width.saturating_sub(taken).max(12) }
     }
 
-    fn facts(&self, cell: impl Fn(&Column) -> String) -> String {
+    /// What stands above the cells.
+    pub fn names(&self) -> String {
+        self.line(|column| column.name.to_owned())
+    }
+
+    /// What is told of a row.
+    pub fn cells(&self, row: &T) -> String {
+        self.line(|column| (column.cell)(row))
+    }
+
+    fn line(&self, cell: impl Fn(&Column<T>) -> String) -> String {
         let cells: Vec<_> = self.shown.iter().map(|(column, width)| format!("{:>width$}", cell(column))).collect();
         cells.join("  ")
     }
@@ -226,7 +242,18 @@ pub fn counted(n: u64, one: &str, more: &str) -> String {
     format!("{} {}", grouped(n), if n == 1 { one } else { more })
 }
 
-fn grouped(n: u64) -> String {
+/// `2.4 MB`
+pub fn bytes(bytes: u64) -> String {
+    match bytes as f64 {
+        b if b < 1e3 => format!("{b} B"),
+        b if b < 999_500.0 => format!("{:.0} KB", b / 1e3),
+        b if b < 999.95e6 => format!("{:.1} MB", b / 1e6),
+        b => format!("{:.1} GB", b / 1e9),
+    }
+}
+
+/// `12,345`
+pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let comma = |i: usize| if i > 0 && (digits.len() - i).is_multiple_of(3) { "," } else { "" };
     digits.char_indices().map(|(i, digit)| format!("{}{digit}", comma(i))).collect()
@@ -278,7 +305,8 @@ mod tests {
             text.contains("   2  0.2800       99.98  2019-07-13  4032x3024  2.4 MB  /nas/b.jpg  +1 alike"),
             "{text}"
         );
-        let unknown: Vec<_> = rows.iter().map(|r| Row { size_bytes: 0, ..r.clone() }).collect();
+        let mut unknown = rows.clone();
+        unknown.iter_mut().for_each(|row| row.facts.size_bytes = 0);
         assert!(!table(&unknown, Screen { width: 200, colour: false }).contains("size"));
     }
 
@@ -314,6 +342,20 @@ mod tests {
             assert!(inert(computed).starts_with('\''), "{computed:?}");
         }
         assert_eq!(csv(&rows, false).lines().count(), 2, "the name holds a line's end");
+    }
+
+    #[test]
+    fn bytes_are_told_as_people_write_them() {
+        for (number, told) in [
+            (0, "0 B"),
+            (7, "7 B"),
+            (999_499, "999 KB"),
+            (999_500, "1.0 MB"),
+            (999_950_000, "1.0 GB"),
+            (u64::MAX, "18446744073.7 GB"),
+        ] {
+            assert_eq!(bytes(number), told);
+        }
     }
 
     #[test]

@@ -28,15 +28,18 @@ pub async fn print(text: String) -> Result<()> {
     }
 }
 
+/// What an index's first question waits for.
+pub const LOADING: &str = "loading the index; only the first question waits for it...";
+
 /// Tells a person who waits what is going on.
-pub async fn patiently<T>(work: impl Future<Output = T>) -> T {
+pub async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::pin!(work);
     tokio::select! {
         done = &mut work => return done,
         () = tokio::time::sleep(SILENT) => {}
     }
     if std::io::stderr().is_terminal() {
-        note("loading the index; only the first question waits for it...");
+        note(what);
     }
     work.await
 }

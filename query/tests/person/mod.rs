@@ -86,6 +86,11 @@ fn respond_bytes(stream: &mut BufReader<UnixStream>, status: u16, body: &[u8]) {
     let _ = stream.get_mut().write_all(&[head.as_bytes(), body].concat());
 }
 
+fn found(matches: &[Value], question: &Value) -> Value {
+    let most = question["top_k"].as_u64().unwrap() as usize;
+    json!({"generation": 3, "num_images": 12345, "seconds": 0.01, "matches": matches[..matches.len().min(most)]})
+}
+
 /// Answers as a server would that holds `paths` under /nas, after dropping the first `broken` connections in the
 /// middle of a request. Sends what it was asked.
 pub fn stand_in(listener: UnixListener, paths: &[&str], broken: usize) -> Receiver<(String, Value)> {
@@ -95,6 +100,7 @@ pub fn stand_in(listener: UnixListener, paths: &[&str], broken: usize) -> Receiv
             "mtime_ns": 1_563_129_000_000_000_000_u64, "width": 640, "height": 480})
     };
     let matches: Vec<_> = paths.iter().zip(1..).map(|(p, rank)| facts(p, rank)).collect();
+    let count = matches.len();
     std::thread::spawn(move || {
         for (number, stream) in listener.incoming().enumerate() {
             let mut stream = BufReader::new(stream.unwrap());
@@ -116,8 +122,25 @@ pub fn stand_in(listener: UnixListener, paths: &[&str], broken: usize) -> Receiv
                         json!({"name": "imageindex", "index_prefix": body["index_prefix"], "generation": 3,
                         "num_images": 12345, "model_name": "demo", "root": "/nas"})
                     }
-                    "/v1/indexes/imageindex/search" => json!({"generation": 3, "num_images": 12345, "seconds": 0.01,
-                        "matches": matches[..matches.len().min(body["top_k"].as_u64().unwrap() as usize)]}),
+                    "/v1/indexes/imageindex/search" => found(&matches, &body),
+                    "/v1/indexes/imageindex/search/batch" => {
+                        let answers = body["requests"].as_array().unwrap().iter().map(|question| {
+                            match question["terms"][0]["text"] == "no answer" {
+                                true => json!({"error": "it has none"}),
+                                false => json!({"answer": found(&matches, question)}),
+                            }
+                        });
+                        json!({ "answers": answers.collect::<Vec<_>>() })
+                    }
+                    "/v1/indexes/imageindex/duplicates" => {
+                        json!({"generation": 3, "num_images": 12345, "num_groups": 7,
+                        "num_pictures": 20, "seconds": 0.01, "groups": [{"count": count, "pictures": matches}]})
+                    }
+                    "/v1/indexes/imageindex/stats" => json!({"generation": 3, "created": "2025-07-14T18:30:00Z",
+                        "root": "/nas", "model": {"model_name": "demo", "fingerprint": "f", "embedding_dim": 64,
+                        "precision": "fp32", "provider": "cpu"}, "num_images": 12345, "total_bytes": 5, "years": {},
+                        "formats": {"jpg": 12345}, "failures": {}, "first_pass": {"rows": 12345, "recall_at_10": 0.997},
+                        "warning": "a newer generation cannot be opened"}),
                     "/v1/indexes/imageindex/copy" => {
                         let copies = body["paths"].as_array().unwrap().iter().zip(1..).map(|(path, rank)| {
                             if path.as_str().unwrap().contains("gone") {
