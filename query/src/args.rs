@@ -63,7 +63,7 @@ pub struct Args {
     pub filters: FilterArgs,
 
     /// Tell what the index holds, what its scores mean and how it is searched
-    #[arg(long, conflicts_with_all = ASKS, conflicts_with_all = ["duplicates", "top_k", "csv", "paths_only", "print0"], help_heading = WHOLE)]
+    #[arg(long, conflicts_with_all = ASKS, conflicts_with_all = ["duplicates", "open", "top_k", "csv", "paths_only", "print0"], help_heading = WHOLE)]
     pub stats: bool,
 
     /// List groups of pictures that are nearly the same, the largest group first. Nothing is deleted
@@ -72,8 +72,12 @@ pub struct Args {
     /// nearly the same as it. --paths-only and -0 print the others and leave the first out, so that what they name can go
     /// and one of each group stays; --json prints an object a group, --csv a line a picture. Nearly the same is not the
     /// same: look before you delete.
-    #[arg(long, conflicts_with_all = ASKS, help_heading = WHOLE)]
+    #[arg(long, conflicts_with_all = ASKS, conflicts_with = "open", help_heading = WHOLE)]
     pub duplicates: bool,
+
+    /// Write a page with a map of the whole collection into this file: like pictures lie together, clusters have names
+    #[arg(long, value_name = "FILE", conflicts_with_all = ASKS, conflicts_with_all = ["stats", "duplicates", "top_k", "format", "print0", "no_copy_results"], help_heading = WHOLE)]
+    pub map: Option<PathBuf>,
 
     /// Print one JSON object a line, with all that is known of each match, each group or the index
     #[arg(long, group = "format", help_heading = ANSWER)]
@@ -95,7 +99,7 @@ pub struct Args {
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "auto", conflicts_with_all = ["format", "print0"], help_heading = ANSWER)]
     pub pictures: Option<Pictures>,
 
-    /// Open the first N matches with this machine's viewer [N: 1]
+    /// Open the first N matches with this machine's viewer [N: 1], or the map
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = RangedU64ValueParser::<usize>::new().range(1..=100), help_heading = ANSWER)]
     pub open: Option<usize>,
 
@@ -142,7 +146,7 @@ pub struct Args {
 }
 
 /// What makes no sense where nothing is looked for.
-const ASKS: [&str; 14] = [
+const ASKS: [&str; 13] = [
     "words",
     "text",
     "image",
@@ -153,7 +157,6 @@ const ASKS: [&str; 14] = [
     "no_collapse",
     "FilterArgs",
     "pictures",
-    "open",
     "html",
     "web",
     "results_dir",
@@ -180,6 +183,7 @@ Examples:
   query --web                                       # a gallery in the browser
   query --stats
   query --duplicates --paths-only > superfluous.txt
+  query --map map.html --open                       # the whole collection as a map
 
 When the output is no terminal, columns are separated by tabs and paths are whole.
 Exit codes: 0 found, 1 failed, 2 wrong usage, 130 interrupted.";
@@ -348,6 +352,9 @@ mod tests {
             &["x", "--orientation", "round"],
             &["x", "--after", "noon"],
             &["x", "--min-percentile", "100"],
+            &["x", "--map", "m.html"],
+            &["--map", "m.html", "--under", "2019"],
+            &["--map", "m.html", "--json"],
             &["x", "-q"],
             &["--stats", "x"],
             &["--stats", "--duplicates"],

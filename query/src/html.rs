@@ -1,7 +1,6 @@
 //! A contact sheet: one page that holds its pictures and needs nothing else, dark or light as the reader has it.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -9,10 +8,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::WrongUsage;
+use crate::page::{Draft, cannot, escape};
 use crate::row::Row;
 use crate::session::Session;
-use crate::show::{percent, plain};
+use crate::show::percent;
 
 /// The height in pixels at which pictures are kept.
 const HEIGHT: u32 = 240;
@@ -40,16 +39,6 @@ span, small { display: block; overflow-wrap: anywhere }
 </style>
 "#;
 
-/// Refuses a name that no page has, before anything is asked: what stands there would be lost.
-pub fn check(file: &Path) -> Result<(), WrongUsage> {
-    let page = file.extension().is_some_and(|e| e.eq_ignore_ascii_case("html") || e.eq_ignore_ascii_case("htm"));
-    if page {
-        Ok(())
-    } else {
-        Err(WrongUsage(format!("--html {}: the page's name must end with .html", file.display())))
-    }
-}
-
 /// Writes the page; how many of its pictures could not be had, and why the first.
 pub async fn write(
     file: &Path,
@@ -58,16 +47,10 @@ pub async fn write(
     rows: &[Row],
     session: &mut Session,
 ) -> Result<Option<String>> {
-    let temporary = file.with_extension(format!("tmp-{}", std::process::id()));
-    let cannot = || format!("cannot write the page {}", file.display());
-    let mut out = BufWriter::new(File::create(&temporary).with_context(cannot)?);
-    let written = page(&mut out, title, summary, rows, session).await;
-    let done = written.and_then(|missing| {
-        out.into_inner().map_err(|e| e.into_error())?.sync_all()?;
-        fs::rename(&temporary, file)?;
-        Ok(missing)
-    });
-    done.inspect_err(|_| drop(fs::remove_file(&temporary))).with_context(cannot)
+    let mut draft = Draft::begin(file)?;
+    let missing = page(&mut draft, title, summary, rows, session).await.with_context(|| cannot(file))?;
+    draft.finish()?;
+    Ok(missing)
 }
 
 async fn page(
@@ -120,22 +103,6 @@ fn item(row: &Row, jpeg: Option<&[u8]>) -> String {
     )
 }
 
-/// A text as it may stand in a page, also in quotes.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in plain(text).chars() {
-        match c {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '"' => escaped += "&quot;",
-            '\'' => escaped += "&#39;",
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,13 +117,5 @@ mod tests {
         assert!(text.contains("src=\"data:image/jpeg;base64,anBlZw==\""), "{text}");
         assert!(text.contains("above 99.98 % · 2019-07-13 · 4032x3024 · 2.4 MB · +1 alike"), "{text}");
         assert!(!item(&row, None).contains("<img"));
-    }
-
-    #[test]
-    fn only_a_page_is_overwritten() {
-        assert!(check(Path::new("a/b.html")).is_ok() && check(Path::new("B.HTM")).is_ok());
-        for other in ["photo.jpg", "html", ".html", ""] {
-            assert!(check(Path::new(other)).unwrap_err().0.contains(".html"), "{other}");
-        }
     }
 }

@@ -11,7 +11,9 @@ mod find;
 mod html;
 mod last;
 mod list;
+mod map;
 mod open;
+mod page;
 mod paths;
 mod picture;
 mod pictures;
@@ -24,6 +26,7 @@ mod stats;
 mod tell;
 mod web;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -56,6 +59,9 @@ pub fn run(args: &Args) -> Result<Exit> {
         if args.web {
             return Ok(unless_interrupted(serve(args)).await?.map_or(Exit::Interrupted, |()| Exit::Done));
         }
+        if let Some(file) = &args.map {
+            return Ok(unless_interrupted(draw(args, file)).await?.map_or(Exit::Interrupted, |()| Exit::Done));
+        }
         let Some((mut session, asked)) = unless_interrupted(open(args)).await? else {
             return Ok(Exit::Interrupted);
         };
@@ -85,7 +91,7 @@ async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<
 async fn open(args: &Args) -> Result<(Session, Asked)> {
     let mut asked = args.asked()?;
     if let Some(file) = &args.html {
-        html::check(file)?;
+        page::check("--html", file)?;
     }
     let target = target(args)?;
     if let Asked::One(summands, Some(rank)) = &mut asked {
@@ -99,6 +105,12 @@ async fn serve(args: &Args) -> Result<()> {
     let server = Upstream::new(session(target(args)?).await?);
     let question = args.text.clone().or_else(|| (!args.words.is_empty()).then(|| args.words.join(" ")));
     web::serve(server, args.port, !args.no_open, question).await
+}
+
+/// Draws the map of the collection.
+async fn draw(args: &Args, file: &Path) -> Result<()> {
+    page::check("--map", file)?;
+    map::run(file, args.open.is_some(), session(target(args)?).await?).await
 }
 
 async fn session(target: Target) -> Result<Session> {

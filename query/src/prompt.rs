@@ -16,7 +16,7 @@ use crate::last::Last;
 use crate::question::{self, Of, Summand};
 use crate::session::Session;
 use crate::tell::{note, print};
-use crate::{WrongUsage, html, open, show, unless_interrupted};
+use crate::{WrongUsage, html, open, page, show, unless_interrupted};
 
 /// Questions that are remembered.
 const HISTORY: usize = 2_000;
@@ -138,7 +138,7 @@ fn understand(line: &str, args: &mut Args) -> Result<Step, WrongUsage> {
         "copy" => return Ok(Step::Copy(value.map(PathBuf::from))),
         "html" => {
             let file = Path::new(needed("the name of a page, as found.html")?);
-            html::check(file)?;
+            page::check("--html", file)?;
             return Ok(Step::Page(file.to_owned()));
         }
         "text" => {

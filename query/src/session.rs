@@ -12,6 +12,7 @@ use hyper::http::request::Builder;
 use hyper::{Request, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::IndexPrefix;
+use protocol::map::{MapRequest, MapResponse};
 use protocol::search::{
     Answered, BatchRequest, BatchResponse, Copied, CopyRequest, CopyResponse, DuplicatesRequest, DuplicatesResponse,
     OpenIndex, OpenedIndex, SearchRequest, SearchResponse,
@@ -120,6 +121,11 @@ impl Session {
             serde_json::from_slice(&stats).map_err(AskError::Strange)
         };
         self.surely(asking).await
+    }
+
+    /// A map of the whole collection.
+    pub async fn map(&mut self, request: &MapRequest) -> Result<MapResponse> {
+        self.surely(async |session| session.post("map", request).await).await
     }
 
     /// Has pictures copied; what became of each. Not repeated when the connection breaks on the way: some may be copied

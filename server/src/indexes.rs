@@ -16,6 +16,7 @@ use tokio::task::spawn_blocking;
 
 use crate::encoders::{Encoders, SharedEncoder};
 use crate::log::Log;
+use crate::map::Map;
 use crate::pictures::Gallery;
 use crate::question;
 use crate::refusal::Refusal;
@@ -35,6 +36,8 @@ pub struct Indexes {
     encoders: Encoders,
     /// Searches at once; each uses several threads, and more at once only makes all of them late.
     turns: Arc<Semaphore>,
+    /// One map is made at a time.
+    map_turn: Arc<Semaphore>,
     slots: Mutex<Slots>,
 }
 
@@ -67,7 +70,10 @@ pub struct Loaded {
     index: Arc<Index>,
     encoder: Arc<SharedEncoder>,
     turns: Arc<Semaphore>,
+    map_turn: Arc<Semaphore>,
     survey: OnceCell<Survey>,
+    /// The map that was made last, and of how many pictures at most.
+    map: tokio::sync::Mutex<Option<(u64, Arc<Map>)>>,
 }
 
 impl Indexes {
@@ -75,7 +81,8 @@ impl Indexes {
     pub fn new(cache_dir: PathBuf, log: Arc<Log>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let turns = Arc::new(Semaphore::new(cores.div_ceil(4).max(2)));
-        Self { cache_dir, log, encoders: Encoders::default(), turns, slots: Mutex::default() }
+        let map_turn = Arc::new(Semaphore::new(1));
+        Self { cache_dir, log, encoders: Encoders::default(), turns, map_turn, slots: Mutex::default() }
     }
 
     /// Loads an index, or finds it loaded.
@@ -208,7 +215,8 @@ impl Indexes {
             // A generation of another model came between the two looks.
             encoder = self.encoders.of(index.meta(), model).await?;
         }
-        Ok(Loaded { index: Arc::new(index), encoder, turns: self.turns.clone(), survey: OnceCell::new() })
+        let (index, turns, map_turn) = (Arc::new(index), self.turns.clone(), self.map_turn.clone());
+        Ok(Loaded { index, encoder, turns, map_turn, survey: OnceCell::new(), map: Default::default() })
     }
 
     fn switch(&self, slot: &Slot, loaded: Loaded) -> Standing {
@@ -356,6 +364,28 @@ impl Loaded {
             self.index.duplicates(request.max_groups, request.max_pictures).map_err(|e| Refusal::failed(&e))
         });
         grouping.await.map_err(|e| Refusal::failed(&e))?
+    }
+
+    /// A map of at most `most` pictures. It takes minutes for many, on one thread, without a turn, so that no question
+    /// waits for it; and in a task of its own, so that an asker who gives up does not throw away what is half done.
+    pub async fn map(self: Arc<Self>, most: usize) -> Result<Arc<Map>, Refusal> {
+        let most = self.meta().num_images.min(most as u64);
+        let making = tokio::spawn(async move {
+            let mut last = self.map.lock().await;
+            if let Some((_, map)) = last.as_ref().filter(|(of, _)| *of == most) {
+                return Ok(map.clone());
+            }
+            let turn = self.map_turn.clone().acquire_owned().await.map_err(|e| Refusal::failed(&e))?;
+            let all = self.clone();
+            let drawing = spawn_blocking(move || {
+                let _turn = turn;
+                Map::of(&all.index, &all.encoder, most)
+            });
+            let map = Arc::new(drawing.await.map_err(|e| Refusal::failed(&e))??);
+            *last = Some((most, map.clone()));
+            Ok(map)
+        });
+        making.await.map_err(|e| Refusal::failed(&e))?
     }
 }
 

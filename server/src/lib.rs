@@ -9,6 +9,7 @@ mod encoders;
 mod ensure;
 mod indexes;
 mod log;
+mod map;
 mod memory;
 mod pictures;
 mod question;

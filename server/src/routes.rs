@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use index::Duplicates;
 use protocol::IndexMeta;
+use protocol::map::{MAX_POINTS, MapRequest, MapResponse};
 use protocol::search::{
     Answered, BatchRequest, BatchResponse, CopyRequest, CopyResponse, DuplicatesRequest, DuplicatesResponse, MAX_BATCH,
     MAX_TOP_K, OpenIndex, OpenedIndex, SearchRequest, SearchResponse, Status,
@@ -27,6 +28,7 @@ use crate::activity::Activity;
 use crate::copy;
 use crate::indexes::{Indexes, Standing};
 use crate::log::Log;
+use crate::map::Map;
 use crate::pictures::{Size, Studio};
 use crate::question;
 use crate::refusal::{BodyRefused, Refusal, Refused};
@@ -74,6 +76,7 @@ fn described() -> OpenApiRouter<App> {
     let small = OpenApiRouter::new()
         .routes(routes!(open))
         .routes(routes!(duplicates))
+        .routes(routes!(map))
         .layer(DefaultBodyLimit::max(SMALL_BYTES));
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(search))
@@ -210,6 +213,24 @@ async fn duplicates(
         seconds: began.elapsed().as_secs_f64(),
         warning,
     }))
+}
+
+/// Place all pictures on a map, by what they show
+#[utoipa::path(
+    post,
+    path = "/v1/indexes/{name}/map",
+    request_body = MapRequest,
+    params(("name" = String, Path, description = "The index, as it was named when it was loaded")),
+    responses((status = 200, description = "The map", body = MapResponse), Refused, BodyRefused)
+)]
+async fn map(State(app): State<App>, Name(name): Name, body: Body<MapRequest>) -> Answer<MapResponse> {
+    let began = Instant::now();
+    let most = within("max_points", body.value.max_points, 1, MAX_POINTS)?;
+    let (loaded, warning) = app.indexes.current(&name).await?;
+    let warning = warning.or_else(|| loaded.warning());
+    let IndexMeta { generation, num_images, .. } = *loaded.meta();
+    let Map { points, clusters } = (*loaded.map(most).await?).clone();
+    Ok(Json(MapResponse { generation, num_images, points, clusters, seconds: began.elapsed().as_secs_f64(), warning }))
 }
 
 #[derive(Deserialize, IntoParams)]

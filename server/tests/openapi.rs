@@ -90,7 +90,7 @@ fn every_route_is_described_with_its_refusals() {
     let (status, document) = server.get("/v1/openapi.json");
     assert_eq!(status, 200);
     let paths = document["paths"].as_object().unwrap();
-    let of_index = ["search", "search/batch", "duplicates", "copy", "thumbnail", "picture", "stats"];
+    let of_index = ["search", "search/batch", "duplicates", "map", "copy", "thumbnail", "picture", "stats"];
     let expected = of_index.map(|route| format!("/v1/indexes/{{name}}/{route}"));
     let expected = expected.iter().map(String::as_str);
     let expected = expected.chain(["/v1/indexes", "/v1/status", "/v1/stop", "/v1/openapi.json"]);

@@ -20,6 +20,7 @@ const OTHERS: [&str; 10] = [
     "asking.rs",
     "chain.rs",
     "demo_model.rs",
+    "map.rs",
     "oldest_cpu.rs",
     "operations.rs",
     "prompt.rs",

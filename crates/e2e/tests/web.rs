@@ -1,4 +1,4 @@
-//! The gallery in a real browser, over real indexes. One browser does all checks, because starting one takes longest; each
+//! The gallery and the map in a real browser, over real indexes. One browser does all checks, because starting one takes longest; each
 //! test here is one of them.
 
 use std::fs;
@@ -23,10 +23,12 @@ fn report() -> &'static Value {
         draw(&lab);
         assert_eq!(lab.index(&[]).code, 0);
         let many = make_many(&lab);
+        let map = lab.path("map.html");
+        assert_eq!(lab.query(&["--map", map.to_str().unwrap()]).code, 0);
         let pages = [Page::of(&lab, &lab.prefix()), Page::of(&lab, &many)];
         let socket = lab.path(format!("run/imagefleet/server-{}.sock", env!("CARGO_PKG_VERSION")));
         let told = json!({ "link": pages[0].link, "many": pages[1].link, "socket": socket, "pictures": lab.images(),
-            "chromium": chromium() });
+            "map": format!("file://{}", map.display()), "chromium": chromium() });
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/web/browser.py");
         let said = finish(lab.in_world(Command::new(python())).arg(script).arg(told.to_string()));
         assert_eq!(said.code, 0, "{}", said.err);
@@ -149,4 +151,7 @@ checks! {
     the_keyboard_is_always_seen,
     a_server_that_ends_between_two_questions_is_started_again_unseen,
     a_hostile_page_can_neither_ask_nor_read_nor_learn_the_token,
+    a_keyboard_alone_goes_over_the_map_and_copies_a_path,
+    a_pointer_finds_pictures_on_the_map_and_the_list_shows_clusters,
+    axe_finds_nothing_wrong_with_the_map_which_fits_a_phone,
 }

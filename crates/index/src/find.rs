@@ -105,11 +105,18 @@ impl Index {
     /// # Errors
     /// If one of them has no direction.
     pub fn sample(&self, most: u64) -> Result<Vec<Embedding>, IndexError> {
-        self.sound()?;
-        self.spread(most).map(|row| self.embedding(row)).collect()
+        self.sample_rows(most)?.into_iter().map(|row| self.embedding(row)).collect()
     }
 
-    /// At most `most` rows that stand for the collection, spread evenly.
+    /// At most `most` rows that stand for the collection, spread evenly, ascending.
+    ///
+    /// # Errors
+    /// If the vectors were found to be damaged.
+    pub fn sample_rows(&self, most: u64) -> Result<Vec<u64>, IndexError> {
+        self.sound()?;
+        Ok(self.spread(most).collect())
+    }
+
     fn spread(&self, most: u64) -> impl Iterator<Item = u64> {
         let rows = self.meta().num_images;
         let count = rows.min(most);

@@ -229,14 +229,20 @@ impl Index {
         self.vector(row).as_chunks::<4>().0.iter().map(|v| f32::from_le_bytes(*v)).collect()
     }
 
-    /// A row's vector as an embedding.
-    pub(crate) fn embedding(&self, row: u64) -> Result<Embedding, IndexError> {
+    /// A row's vector as an embedding. Panics if there is no such row.
+    ///
+    /// # Errors
+    /// If it has no direction.
+    pub fn embedding(&self, row: u64) -> Result<Embedding, IndexError> {
         let damaged = |_| FileKind::Generation.damaged(&self.segment(row).faiss, format!("row {row} has no direction"));
         Embedding::normalise(self.values(row)).map_err(damaged)
     }
 
-    /// A row's canonical path.
-    pub(crate) fn path(&self, row: u64) -> Result<String, IndexError> {
+    /// A row's canonical path. Panics if there is no such row.
+    ///
+    /// # Errors
+    /// If the file that holds it cannot be read.
+    pub fn path(&self, row: u64) -> Result<String, IndexError> {
         self.files.path(row)
     }
 

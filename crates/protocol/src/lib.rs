@@ -15,6 +15,7 @@ pub mod layout;
 mod list;
 mod lock;
 mod manifest;
+pub mod map;
 mod message;
 mod meta;
 pub mod search;

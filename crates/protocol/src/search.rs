@@ -4,6 +4,7 @@
 //! - `POST /v1/indexes` [`OpenIndex`] -> [`OpenedIndex`]: loads an index or finds it loaded
 //! - `POST /v1/indexes/NAME/search` [`SearchRequest`] -> [`SearchResponse`]
 //! - `POST /v1/indexes/NAME/duplicates` [`DuplicatesRequest`] -> [`DuplicatesResponse`]
+//! - `POST /v1/indexes/NAME/map` [`crate::map::MapRequest`] -> [`crate::map::MapResponse`]
 //! - `POST /v1/indexes/NAME/search/batch` [`BatchRequest`] -> [`BatchResponse`]
 //! - `GET  /v1/indexes/NAME/thumbnail?path=CANONICAL&height=240` -> a JPEG, of 64 to 1024 pixels in height
 //! - `GET  /v1/indexes/NAME/picture?path=CANONICAL&size=2048` -> a JPEG, of 64 to 4096 pixels on the longer edge

@@ -6,7 +6,7 @@ from playwright.sync_api import expect, sync_playwright
 
 CHECKS = []
 ARGS = json.loads(sys.argv[1])
-LINK, MANY, SOCKET = ARGS["link"], ARGS["many"], ARGS["socket"]
+LINK, MANY, MAP, SOCKET = ARGS["link"], ARGS["many"], ARGS["map"], ARGS["socket"]
 PICTURES = pathlib.Path(ARGS["pictures"])
 WORDS = "What the pictures show"
 
@@ -412,6 +412,75 @@ def a_hostile_page_can_neither_ask_nor_read_nor_learn_the_token(world):
             assert page.evaluate("window.opener") is None
     finally:
         server.shutdown()
+
+
+def copied(page):
+    until(page, "document.getElementById('said').textContent.startsWith('Copied ')")
+    path = pathlib.Path(page.evaluate("navigator.clipboard.readText()"))
+    assert path in set(PICTURES.iterdir()), path
+    assert page.locator("#said").text_content() == f"Copied {path}"
+    return path
+
+
+@check
+def a_keyboard_alone_goes_over_the_map_and_copies_a_path(world):
+    with world.page(MAP) as page:
+        page.keyboard.press("Tab")
+        assert focused(page) == "Map of the pictures", focused(page)
+        for key in ["+"] * 6:
+            page.keyboard.press(key)
+        until(page, "!document.getElementById('tip').hidden")
+        page.keyboard.press("Enter")
+        first = copied(page)
+        assert page.locator("#path").text_content() == str(first)
+        # Far enough in one direction another picture is in the middle; at the edge the map ends.
+        for _ in range(200):
+            page.keyboard.press("ArrowRight")
+            if page.locator("#path").text_content() != str(first):
+                break
+        else:
+            raise AssertionError("all pictures have one place")
+        page.keyboard.press("0")
+        for _ in range(4):
+            page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.closest('#clusters') !== null")
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
+
+
+@check
+def a_pointer_finds_pictures_on_the_map_and_the_list_shows_clusters(world):
+    with world.page(MAP) as page:
+        clusters = page.locator("#clusters button")
+        counts = [int(text) for text in page.locator("#clusters .count").all_text_contents()]
+        assert sum(counts) == len(list(PICTURES.iterdir())), counts
+        clusters.first.click()
+        expect(clusters.first).to_have_attribute("aria-pressed", "true")
+        box = page.locator("#map").bounding_box()
+        at = lambda i: (box["x"] + box["width"] * (0.1 + 0.08 * (i % 10)), box["y"] + box["height"] * (0.1 + 0.08 * (i // 10)))
+        for i in range(100):
+            page.mouse.move(*at(i))
+            page.evaluate("new Promise((well) => requestAnimationFrame(() => requestAnimationFrame(well)))")
+            if page.locator("#tip").is_visible():
+                break
+        told = page.locator("#path").text_content()
+        page.mouse.click(*at(i))
+        assert str(copied(page)) == told
+        clusters.first.click()
+        expect(clusters.first).to_have_attribute("aria-pressed", "false")
+        assert page.evaluate("window.pwned") is None
+
+
+@check
+def axe_finds_nothing_wrong_with_the_map_which_fits_a_phone(world):
+    for scheme in ["light", "dark"]:
+        for size in [(1280, 800), (360, 740)]:
+            with world.page(MAP, size=size, scheme=scheme) as page:
+                axe(page, f"the map, {scheme}, {size}")
+                page.locator("#clusters button").first.click()
+                axe(page, f"a cluster, {scheme}, {size}")
+                assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+                assert page.locator("#map").bounding_box()["height"] > 0.4 * size[1]
 
 
 def main():
