@@ -1,73 +1,35 @@
-//! Merges partial indexes, or the parts that a controller names, into the next generation of an index.
+//! Merges partial indexes, or the parts that a controller names, into the next generation of an index; imports vectors
+//! that were made elsewhere, and exports those of an index.
 //!
 //! The work is in the `index` crate; this is its command line. It must never be the second merge of an index at a time.
 #![warn(missing_docs)]
 
+mod args;
+mod export;
+mod import;
+mod model;
+
 use std::io::{BufRead, Write, stdin, stdout};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use clap::Parser;
 use index::{IndexError, MergeReport, MergeRequest, PartRef, Sources};
 use protocol::layout::is_file_name;
 use protocol::{Beating, Exit, IndexPrefix, LONGEST_EVENT, Proof, RunLock, decode_line, encode_line, lines};
 use serde::Serialize;
 
-/// Merge the workers' partial indexes into the index.
-///
-/// Takes in P/worker_0, P/worker_1, ... of the newest run and makes the next generation: what the index has, without
-/// pictures that the run found gone or changed, and with the new rows, one for each picture. The old generation stays
-/// as it is until the new one is complete and has been read back; a merge that is killed has changed nothing.
-#[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLES)]
-pub struct Args {
-    /// The index: P.meta.json and its siblings stand beside the folder P
-    #[arg(long, value_name = "P")]
-    pub index_prefix: PathBuf,
+pub use args::Args;
 
-    /// There must be this many partial indexes, worker_0 to worker_N-1; a missing one is an error that names it
-    #[arg(long, value_name = "N", conflicts_with = "parts")]
-    pub num_workers: Option<usize>,
-
-    /// Build the index anew from the partial indexes (or named parts) and drop what it has now
-    #[arg(long)]
-    pub fresh: bool,
-
-    /// The run to merge, a folder in P/runs [default: the newest that has partial indexes]
-    #[arg(long, value_name = "RUN")]
-    pub run: Option<String>,
-
-    /// Take in parts instead of partial indexes; their names come on standard input, as the controller sends them:
-    /// one JSON object a line, {"name", "rows", "checksum"}
-    #[arg(long, value_name = "-", requires = "run", value_parser = ["-"])]
-    pub parts: Option<String>,
-
-    /// How long to wait for a merger that is still at work, and for files that other hosts have just written and this host
-    /// does not see yet
-    #[arg(long, value_name = "SECONDS", default_value_t = 90.0, value_parser = seconds)]
-    pub wait: f64,
-}
-
-const EXAMPLES: &str = "\
-Examples:
-  merger --index-prefix /nas/joe/imageindex
-      Merge all partial indexes of the newest run.
-  merger --index-prefix /nas/joe/imageindex --num-workers 4
-      The same, but only if worker_0 to worker_3 are all there.
-  merger --index-prefix /nas/joe/imageindex --fresh
-      Build the index from the partial indexes alone.
-
-Exit codes: 0 all done, 1 failed or pictures unaccounted for, 2 wrong usage, 3 merged but some pictures could not be
-read: P/failures.jsonl names each.";
-
-fn seconds(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
-    if (0.0..=86400.0).contains(&value) { Ok(value) } else { Err("it must be between 0 and 86400".into()) }
-}
-
-/// Merges, tells what was done, and gives the exit code.
+/// Does what the command line says, tells what was done, and gives the exit code.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
+    match (&args.import, &args.export) {
+        (Some(vectors), _) => import::run(&args, vectors),
+        (_, Some(folder)) => export::run(&args, folder),
+        _ => run_merge(&args),
+    }
+}
+
+fn run_merge(args: &Args) -> anyhow::Result<Exit> {
     if args.run.as_ref().is_some_and(|run| !is_file_name(run)) {
         bail!("--run takes the name of a folder in P/runs");
     }
@@ -76,34 +38,43 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         None => Sources::Partials { num_workers: args.num_workers },
     };
     let prefix = IndexPrefix::new(&args.index_prefix);
-    let _locks = lock(&args, &prefix)?;
-    let mut told = Instant::now();
-    let mut progress = |rows: u64| {
-        if told.elapsed() >= Duration::from_secs(5) {
-            told = Instant::now();
-            eprintln!("merging: {rows} rows");
-        }
-    };
-    let report = index::merge(MergeRequest {
-        prefix: &prefix,
-        run: args.run.as_deref(),
-        sources,
-        fresh: args.fresh,
-        wait_s: args.wait,
-        progress: &mut progress,
-    });
-    let report = match report {
-        Err(e @ IndexError::AfterSwitch { .. }) => return Err(e.into()),
-        report => report
-            .with_context(|| format!("nothing was merged, the index at {} is as it was", prefix.dir().display()))?,
-    };
-
+    let report = merge(args, &prefix, sources)?;
     tell(&prefix, &report);
     if args.parts.is_some() {
         let mut out = stdout().lock();
         out.write_all(encode_line(&Outcome::from(&report)).as_bytes()).and_then(|()| out.flush())?;
     }
     Ok(exit(&report))
+}
+
+/// Takes the sources into the index.
+fn merge(args: &Args, prefix: &IndexPrefix, sources: Sources) -> anyhow::Result<MergeReport> {
+    let _locks = lock(args, prefix)?;
+    let report = index::merge(MergeRequest {
+        prefix,
+        run: args.run.as_deref(),
+        sources,
+        fresh: args.fresh,
+        wait_s: args.wait,
+        progress: &mut progress("merging"),
+    });
+    match report {
+        Err(e @ IndexError::AfterSwitch { .. }) => Err(e.into()),
+        report => {
+            report.with_context(|| format!("nothing was merged, the index at {} is as it was", prefix.dir().display()))
+        }
+    }
+}
+
+/// Tells every five seconds how many rows are done.
+fn progress(what: &'static str) -> impl FnMut(u64) {
+    let mut told = Instant::now();
+    move |rows| {
+        if told.elapsed() >= Duration::from_secs(5) {
+            told = Instant::now();
+            eprintln!("{what}: {rows} rows");
+        }
+    }
 }
 
 /// Makes this merge the only one. Under a controller, which names the parts, the index is the controller's; but a merger

@@ -21,7 +21,7 @@ mod sort;
 mod walk;
 mod work;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -251,14 +251,4 @@ fn model_spec(asked: Option<&str>, record: Option<&RunRecord>, prefix: &IndexPre
 fn text(path: &Path) -> Result<String> {
     let text = path.to_str().with_context(|| format!("the folder's name {} is not UTF-8", path.display()))?;
     Ok(text.to_owned())
-}
-
-/// `HERE[:CANONICAL]` as a root. A colon in a path is no separator unless a slash follows it.
-fn parse_root(given: &str) -> Result<Root> {
-    let at = given.rfind(":/");
-    let (here, canonical) = at.map_or((given, given), |at| (&given[..at], &given[at + 1..]));
-    let here: PathBuf =
-        std::path::absolute(here).with_context(|| format!("--root {given:?} is not HERE[:CANONICAL]"))?;
-    let canonical = if at.is_some() { canonical.to_owned() } else { text(&here)? };
-    Ok(Root::new(here, canonical))
 }

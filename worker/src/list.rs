@@ -5,11 +5,12 @@ use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use index::Sorter;
 use protocol::{Chunk, Chunker, Event, Failure, FailureKind, IndexPrefix, ManifestWriter, Root, read_list};
 use tempfile::NamedTempFile;
 
 use crate::report::Report;
-use crate::sort::{Sorter, one_a_path};
+use crate::sort::one_a_path;
 use crate::walk::examine;
 
 /// A list on its way to the pipeline.
@@ -21,13 +22,17 @@ pub struct Plan {
     pub failures: Vec<Failure>,
 }
 
+fn parse_root(given: &str) -> Result<Root> {
+    Root::parse(given).with_context(|| format!("--root {given:?} is not HERE[:CANONICAL]"))
+}
+
 /// The root that was given, with the run's or index's canonical name where only HERE was said.
 pub fn given_root(given: Option<&str>, canonical: Option<String>) -> Result<Option<Root>> {
     Ok(match (given, canonical) {
         (Some(given), Some(canonical)) if !given.contains(":/") => {
-            Some(Root::new(crate::parse_root(given)?.here(), canonical))
+            Some(Root::new(parse_root(given)?.here(), canonical))
         }
-        (Some(given), _) => Some(crate::parse_root(given)?),
+        (Some(given), _) => Some(parse_root(given)?),
         (None, Some(canonical)) => Some(Root::new(&canonical, canonical.clone())),
         (None, None) => None,
     })

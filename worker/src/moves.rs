@@ -9,11 +9,11 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use crossbeam_channel::bounded;
-use index::{Moved, Place, StandingFiles, StandingRow};
+use index::{Moved, Place, Sorted, Sorter, StandingFiles, StandingRow};
 use protocol::{BadManifest, Entry, FileFacts, ManifestReader, Root};
 use serde::{Deserialize, Serialize};
 
-use crate::sort::{Sorted, Sorter, next_if};
+use crate::sort::next_if;
 use crate::walk::examine;
 
 /// Files that are read at once: a share answers each slowly but many together.
@@ -55,12 +55,12 @@ impl Moves {
     /// A row has lost its picture: it is `gone`, or has changed.
     pub fn lost(&mut self, row: &StandingRow, gone: bool) -> Result<()> {
         self.sizes.insert(row.file.size_bytes);
-        self.lost.push(LostRow { place: row.place, file: row.file, gone: gone && row.in_index })
+        Ok(self.lost.push(LostRow { place: row.place, file: row.file, gone: gone && row.in_index })?)
     }
 
     /// A row stands. In a part, it may be that of a picture that moved before an earlier run was interrupted.
     pub fn stands(&mut self, row: &StandingRow) -> Result<()> {
-        if row.in_index { Ok(()) } else { self.arrived.push((row.place, row.file.size_bytes)) }
+        if row.in_index { Ok(()) } else { Ok(self.arrived.push((row.place, row.file.size_bytes))?) }
     }
 
     /// Compares the pictures of the manifest with the rows that have lost theirs. `alive` is called now and then.
@@ -81,7 +81,7 @@ impl Moves {
         read_all(ManifestReader::open(manifest)?.filter(of_a_lost_size), root, |entry, hash| {
             alive();
             sizes.insert(entry.size_bytes);
-            new.push((Bytes { hash, size_bytes: entry.size_bytes }, Some(entry)))
+            Ok(new.push((Bytes { hash, size_bytes: entry.size_bytes }, Some(entry)))?)
         })?;
         let mut old = Sorter::<(Bytes, LostRow)>::default();
         for row in self.lost.sorted()? {

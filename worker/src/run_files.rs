@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use index::atomic::Temp;
-use index::{Moved, PartRef};
+use index::{Moved, PartRef, Sorter};
 use protocol::layout::RunDir;
 use protocol::{Chunk, Chunker, Entry, Failure, IndexPrefix, ManifestReader, ManifestWriter, RunRecord, encode_line};
 use serde::Serialize;
 use tempfile::TempDir;
 
-use crate::sort::{Sorter, next_if};
+use crate::sort::next_if;
 
 /// Pictures of a part of those that were moved.
 const MOVED_PART: usize = 1024;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use index::Globs;
+use index::{Globs, Sorter};
 use protocol::{
     Entry, Event, FORMAT_VERSION, Failure, FailureKind, ImagePath, IndexPrefix, PICTURE_EXTENSIONS, Root, RunRecord,
     ScanSummary, read_list,
@@ -18,7 +18,7 @@ use crate::moves::Moves;
 use crate::reconcile::{Verdict, reconcile};
 use crate::report::Report;
 use crate::run_files::RunFiles;
-use crate::sort::{Sorter, one_a_path};
+use crate::sort::one_a_path;
 use crate::walk::{Exclude, Found, examine, walk};
 
 /// Folders read ahead at once: a share answers each slowly but many together.
@@ -216,7 +216,7 @@ fn failed_before(scan: &Scan) -> Result<impl Iterator<Item = Result<Entry>>> {
             sorter.push(entry?)?;
         }
     }
-    sorter.sorted()
+    Ok(sorter.sorted()?.map(|entry| Ok(entry?)))
 }
 
 /// The pictures of a list, sorted, each looked at where it is.

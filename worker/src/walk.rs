@@ -8,11 +8,10 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use protocol::{Entry, FailureKind, ImagePath, is_picture};
+use protocol::{Entry, FailureKind, ImagePath, is_picture, mtime_ns};
 
 /// Names that may be read ahead of the consumer.
 const AHEAD: usize = 200_000;
@@ -284,11 +283,6 @@ fn state(seen: io::Result<fs::Metadata>) -> Result<(u64, i64), (FailureKind, Str
         Err(e) if e.kind() == io::ErrorKind::NotFound => Err((FailureKind::Vanished, e.to_string())),
         Err(e) => Err((FailureKind::Unreadable, e.to_string())),
     }
-}
-
-/// A file's modification time in nanoseconds since 1970.
-pub fn mtime_ns(metadata: &fs::Metadata) -> i64 {
-    metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ const PLACES: [&str; 5] = [
 /// Files in these that are not about faults.
 const OTHERS: [&str; 10] = [
     "asking.rs",
+    "bring.rs",
     "chain.rs",
     "demo_model.rs",
     "map.rs",

@@ -106,6 +106,20 @@ pub enum IndexError {
         /// What to do.
         remedy: String,
     },
+    /// Vectors or paths that were made elsewhere are not what can be imported.
+    #[error("cannot import {}: {what}", path.display())]
+    NotImportable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it, in which row, and what to do.
+        what: String,
+    },
+    /// A folder to write to holds something.
+    #[error("{} is not empty: name a folder that is, or that is not there yet", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
     /// There is no index and nothing to make one of.
     #[error("there is nothing to merge at {}: no picture was embedded yet", prefix.display())]
     NothingToMerge {
@@ -180,6 +194,8 @@ pub(crate) enum FileKind {
     Meta,
     Run,
     Written,
+    /// Of another program.
+    Brought,
 }
 
 impl FileKind {
@@ -191,6 +207,7 @@ impl FileKind {
             Self::Bits => "merge again once there is something new: it is made anew",
             Self::Meta => "restore it from a backup, or build the index anew with --fresh",
             Self::Run => "run the controller again",
+            Self::Brought => "make it anew with the program that wrote it",
             Self::Written => "what was just written does not read back: check the disk; the old index is untouched",
         };
         IndexError::Damaged { path: path.into(), what: what.into(), remedy }

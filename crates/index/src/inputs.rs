@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::IndexError;
 use crate::error::FileKind;
 use crate::gather::other_model;
+use crate::import::Import;
 use crate::kway::{Opened, Source};
 use crate::merge::MergeRequest;
 use crate::meta_file::read_record;
@@ -29,7 +30,7 @@ pub struct PartRef {
 }
 
 /// Where a merge's new rows come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Sources {
     /// The run's parts, by name.
     Parts(Vec<PartRef>),
@@ -37,6 +38,13 @@ pub enum Sources {
     Partials {
         /// How many there must be.
         num_workers: Option<usize>,
+    },
+    /// Vectors that were made elsewhere. They add pictures and replace none.
+    Imported {
+        /// They.
+        import: Box<Import>,
+        /// The model that made them.
+        model: ModelIdentity,
     },
 }
 
@@ -60,12 +68,16 @@ pub(crate) struct Inputs {
 }
 
 pub(crate) fn collect(
-    request: &MergeRequest<'_>,
+    request: &mut MergeRequest<'_>,
     current: Option<&IndexMeta>,
     deadline: Instant,
 ) -> Result<Inputs, IndexError> {
-    let mut inputs = match &request.sources {
-        Sources::Parts(refs) => named_parts(request, refs, current, deadline)?,
+    let mut inputs = match &mut request.sources {
+        Sources::Imported { import, model } => return import.inputs(model, current),
+        Sources::Parts(refs) => {
+            let refs = std::mem::take(refs);
+            named_parts(request, &refs, current, deadline)?
+        }
         Sources::Partials { num_workers } => {
             let inputs = partials::collect(request.prefix, request.run, *num_workers)?;
             // A fresh index by hand is made of partials only.

@@ -1,5 +1,5 @@
 //! The files of an index: write a part, gather parts into a worker's partial index, merge into a generation, open
-//! and search it.
+//! and search it, import vectors that were made elsewhere, export them.
 //!
 //! This is the only crate that names polars, and faiss, whose files it reads and writes itself: only tests link faiss, to
 //! prove that it opens them and finds the same. Its invariants:
@@ -13,11 +13,14 @@
 
 pub mod atomic;
 mod bits;
+mod brought;
 mod cleanup;
 mod code;
+mod columns;
 mod current;
 mod duplicates;
 mod error;
+mod export;
 mod facts_file;
 mod files;
 mod filter;
@@ -28,6 +31,7 @@ mod gather;
 mod generation;
 mod globs;
 mod gone;
+mod import;
 mod inputs;
 mod kway;
 mod ledger;
@@ -37,6 +41,7 @@ mod meta_file;
 mod moved;
 #[cfg(test)]
 mod mutations;
+mod npy;
 mod part;
 mod partials;
 mod paths_file;
@@ -50,23 +55,29 @@ mod scan;
 mod seal;
 mod search;
 mod snapshot;
+mod sort;
 mod standing;
 mod take_in;
 
-pub use duplicates::Duplicates;
+pub use brought::Brought;
+pub use duplicates::{DuplicateGroup, Duplicates};
 pub use error::IndexError;
+pub use export::{Export, Exported, export};
 pub use find::{Found, Wanted};
 pub use gather::gather;
 pub use globs::{BadGlob, Globs};
+pub use import::Import;
 pub use inputs::{PartRef, Sources};
 pub use ledger::would_fail_again;
 pub use merge::{MergeReport, MergeRequest, merge};
 pub use meta_file::{model_name, read_meta};
 pub use moved::{Moved, StandingFiles};
+pub use npy::Float;
 pub use part::{Part, find_part, publish_part, read_part};
 pub use row::Row;
 pub use row_set::RowSet;
 pub use row_writer::hash_file;
 pub use scan::Keep;
 pub use search::Index;
+pub use sort::{Sorted, Sorter};
 pub use standing::{Place, Standing, StandingRow, standing};

@@ -64,7 +64,7 @@ pub fn merge(mut request: MergeRequest<'_>) -> Result<MergeReport, IndexError> {
     let prefix = request.prefix;
     let deadline = Instant::now() + Duration::try_from_secs_f64(request.wait_s).unwrap_or_default();
     let current = current::read(prefix, request.fresh, deadline)?;
-    let mut inputs = inputs::collect(&request, current.base.as_ref(), deadline)?;
+    let mut inputs = inputs::collect(&mut request, current.base.as_ref(), deadline)?;
     let model = check_same_collection(prefix, &current, &inputs)?;
     let run = inputs.record.as_ref().map(|record| prefix.run(&record.run_id));
     let mut gone = run.as_ref().map_or(Ok(Gone::nothing()), |run| Gone::open(&run.gone()))?;

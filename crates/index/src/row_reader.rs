@@ -1,22 +1,16 @@
-//! Reads rows of a sealed parquet file, row group by row group, by plain reads of the bytes that are needed.
-//!
-//! Files on a share are never mapped: a page that the server cannot give kills the process. polars reads files only
-//! mapped or whole, so column chunks are read here and given to its decoder one by one. A decoder's panic becomes an
-//! error that names the file.
+//! Rows of a sealed parquet file, read row group by row group.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom};
-use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::io::Cursor;
+use std::path::Path;
 
-use polars::io::parquet::read::_internal::to_deserializer;
 use polars::prelude::*;
 use protocol::{FileFacts, ImagePath};
 use serde_json::Value;
 
 use crate::IndexError;
+use crate::columns::{Columns, Input};
 use crate::error::{FileKind, check_version};
 use crate::row::{FilesHash, RowsHash, StoredRow, is_normalised};
 use crate::row_writer::META_KEY;
@@ -24,20 +18,11 @@ use crate::seal::{self, Footer, Seal};
 
 /// A parquet file of rows whose footer fits its seal.
 pub(crate) struct RowFile {
-    path: PathBuf,
-    kind: FileKind,
-    input: Input,
-    metadata: FileMetadataRef,
-    fields: HashMap<String, ArrowField>,
+    columns: Columns,
     pairs: HashMap<String, String>,
     footer: Footer,
     dim: usize,
     root: String,
-}
-
-enum Input {
-    File(File),
-    Memory(Cursor<Vec<u8>>),
 }
 
 impl RowFile {
@@ -62,55 +47,41 @@ impl RowFile {
     }
 
     fn new(path: &Path, kind: FileKind, root: &str, input: Input, footer: Footer) -> Result<Self, IndexError> {
-        let (metadata, fields, pairs) = guarded(path, kind, || {
-            // The parquet reader looks only at the end of what it takes for a file.
-            let mut tail = b"PAR1".to_vec();
-            tail.extend_from_slice(&footer.bytes);
-            let mut reader = ParquetReader::new(Cursor::new(tail));
-            let metadata = reader.get_metadata()?.clone();
-            let fields: HashMap<String, ArrowField> =
-                reader.schema()?.iter().map(|(name, field)| (name.to_string(), field.clone())).collect();
-            let pairs = metadata.key_value_metadata.iter().flatten();
-            let pairs: HashMap<String, String> =
-                pairs.filter_map(|kv| Some((kv.key.clone(), kv.value.clone()?))).collect();
-            Ok((metadata, fields, pairs))
-        })?;
+        let columns = Columns::new(path, kind, input, &footer.bytes, footer.offset)?;
+        let pairs = columns.pairs();
         // Before its columns, which may be those of another version.
         if let Some(meta) = pairs.get(META_KEY).and_then(|text| serde_json::from_str::<Value>(text).ok()) {
             check_version(path, kind, &meta)?;
         }
-        let dim = guarded(path, kind, || {
-            let dtype = |name: &str| fields.get(name).map(DataType::from_arrow_field);
-            let dim = match dtype("embedding") {
-                Some(DataType::Array(inner, dim)) if *inner == DataType::Float32 => dim,
-                other => polars_bail!(SchemaMismatch: "its column `embedding` is {other:?}, not an array of f32"),
-            };
-            for (name, wanted) in [
-                ("path", DataType::String),
-                ("size", DataType::Int64),
-                ("mtime_ns", DataType::Int64),
-                ("content_hash", DataType::String),
-                ("width", DataType::UInt32),
-                ("height", DataType::UInt32),
-                ("taken_s", DataType::Int64),
-            ] {
-                polars_ensure!(
-                    dtype(name) == Some(wanted.clone()),
-                    SchemaMismatch: "its column `{name}` is not {wanted}"
-                );
+        let dim = match columns.dtype("embedding")? {
+            Some(DataType::Array(inner, dim)) if *inner == DataType::Float32 => dim,
+            other => {
+                return Err(columns.damaged(format!("its column `embedding` is {other:?}, not an array of f32")));
             }
-            Ok(dim)
-        })?;
+        };
+        for (name, wanted) in [
+            ("path", DataType::String),
+            ("size", DataType::Int64),
+            ("mtime_ns", DataType::Int64),
+            ("content_hash", DataType::String),
+            ("width", DataType::UInt32),
+            ("height", DataType::UInt32),
+            ("taken_s", DataType::Int64),
+        ] {
+            if columns.dtype(name)?.as_ref() != Some(&wanted) {
+                return Err(columns.damaged(format!("its column `{name}` is not {wanted}")));
+            }
+        }
         let root = root.trim_end_matches('/').to_owned();
-        let file = Self { path: path.into(), kind, input, metadata, fields, pairs, footer, dim, root };
-        if file.metadata.num_rows as u64 != file.footer.seal.rows {
+        let file = Self { columns, pairs, footer, dim, root };
+        if file.columns.rows() != file.footer.seal.rows {
             return Err(file.damaged("its footer and its seal count rows differently"));
         }
         Ok(file)
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.columns.path()
     }
 
     pub(crate) fn seal(&self) -> &Seal {
@@ -127,7 +98,7 @@ impl RowFile {
     }
 
     pub(crate) fn damaged(&self, what: impl Into<String>) -> IndexError {
-        self.kind.damaged(&self.path, what)
+        self.columns.damaged(what)
     }
 
     /// All rows in order. The last `next` compares their number and checksum with the seal.
@@ -158,8 +129,8 @@ impl RowFile {
     /// The row group that holds a row, and the number of the group's first row.
     pub(crate) fn group_of(&self, row: u64) -> Option<(usize, u64)> {
         let mut begin = 0;
-        for (number, group) in self.metadata.row_groups.iter().enumerate() {
-            let end = begin + group.num_rows() as u64;
+        for (number, rows) in self.columns.groups().enumerate() {
+            let end = begin + rows;
             if row < end {
                 return Some((number, begin));
             }
@@ -171,7 +142,7 @@ impl RowFile {
     /// The content hashes of a row group's rows, in order. Like [`Self::files`], of a file that was not compared with
     /// its seal as a whole: a hash that is damaged is that of no picture.
     pub(crate) fn content_hashes(&mut self, group: usize) -> Result<Vec<String>, IndexError> {
-        self.texts(group, "content_hash")
+        self.columns.texts(group, "content_hash")
     }
 
     fn stream<T: HasPath + Send>(
@@ -179,7 +150,7 @@ impl RowFile {
         read: impl Fn(&mut Self, usize) -> Result<Vec<T>, IndexError> + Send,
         mut check: impl FnMut(Option<&T>, &Seal) -> bool + Send,
     ) -> impl Iterator<Item = Result<T, IndexError>> + Send {
-        let groups = self.metadata.row_groups.len();
+        let groups = self.columns.groups().len();
         let (mut next_group, mut rows, mut count, mut ended) = (0, Vec::new().into_iter(), 0u64, false);
         let mut last: Option<ImagePath> = None;
         std::iter::from_fn(move || {
@@ -216,11 +187,11 @@ impl RowFile {
 
     fn files_group(&mut self, group: usize) -> Result<Vec<(ImagePath, FileFacts)>, IndexError> {
         let paths = self.paths(group)?;
-        let sizes = self.numbers::<Int64Type>(group, "size")?;
-        let times = self.numbers::<Int64Type>(group, "mtime_ns")?;
-        let widths = self.numbers::<UInt32Type>(group, "width")?;
-        let heights = self.numbers::<UInt32Type>(group, "height")?;
-        let taken: Vec<Option<i64>> = self.column(group, "taken_s", |series| Ok(series.i64()?.iter().collect()))?;
+        let sizes = self.columns.numbers::<Int64Type>(group, "size")?;
+        let times = self.columns.numbers::<Int64Type>(group, "mtime_ns")?;
+        let widths = self.columns.numbers::<UInt32Type>(group, "width")?;
+        let heights = self.columns.numbers::<UInt32Type>(group, "height")?;
+        let taken: Vec<Option<i64>> = self.columns.column(group, "taken_s", |series| Ok(series.i64()?.iter().collect()))?;
         self.same_length(&[paths.len(), sizes.len(), times.len(), widths.len(), heights.len(), taken.len()])?;
         let rows = paths.into_iter().zip(sizes).zip(times).zip(widths).zip(heights).zip(taken);
         rows.map(|(((((path, size), mtime_ns), width), height), taken_s)| {
@@ -232,7 +203,7 @@ impl RowFile {
 
     fn stored_group(&mut self, group: usize) -> Result<Vec<StoredRow>, IndexError> {
         let files = self.files_group(group)?;
-        let hashes = self.texts(group, "content_hash")?;
+        let hashes = self.columns.texts(group, "content_hash")?;
         let vectors = self.vectors(group)?;
         self.same_length(&[files.len(), hashes.len()])?;
         if vectors.len() != files.len() * self.dim {
@@ -255,10 +226,9 @@ impl RowFile {
             Some(rest) => ImagePath::new(rest).map_err(|e| e.to_string()),
             None => Err(format!("{path:?} is not a path under {root:?}")),
         };
-        let paths = self.column(group, "path", |series| {
-            let paths = series.str()?.iter().map(|path| path.map(relative));
-            let paths: Option<Result<Vec<_>, String>> = paths.collect();
-            paths.ok_or_else(|| gaps("path"))
+        let paths = self.columns.column(group, "path", |series| {
+            let paths: Option<Result<Vec<_>, String>> = series.str()?.iter().map(|path| path.map(relative)).collect();
+            paths.ok_or_else(|| polars_err!(ComputeError: "its column `path` has gaps"))
         })?;
         paths.map_err(|what| self.damaged(what))
     }
@@ -271,27 +241,9 @@ impl RowFile {
         }
     }
 
-    fn texts(&mut self, group: usize, name: &'static str) -> Result<Vec<String>, IndexError> {
-        self.column(group, name, |series| {
-            let texts: Option<Vec<String>> = series.str()?.iter().map(|t| t.map(str::to_owned)).collect();
-            texts.ok_or_else(|| gaps(name))
-        })
-    }
-
-    fn numbers<T: PolarsNumericType>(
-        &mut self,
-        group: usize,
-        name: &'static str,
-    ) -> Result<Vec<T::Native>, IndexError> {
-        self.column(group, name, |series| {
-            let numbers: Option<Vec<T::Native>> = series.unpack::<T>()?.iter().collect();
-            numbers.ok_or_else(|| gaps(name))
-        })
-    }
-
     /// [N, D] in one row after another.
     fn vectors(&mut self, group: usize) -> Result<Vec<f32>, IndexError> {
-        self.column(group, "embedding", |series| {
+        self.columns.column(group, "embedding", |series| {
             let inner = series.array()?.get_inner();
             polars_ensure!(
                 series.null_count() == 0 && inner.null_count() == 0,
@@ -303,53 +255,7 @@ impl RowFile {
             Ok(flat)
         })
     }
-
-    fn column<T>(
-        &mut self,
-        group: usize,
-        name: &'static str,
-        take: impl FnOnce(Series) -> PolarsResult<T>,
-    ) -> Result<T, IndexError> {
-        let (metadata, field) = (self.metadata.clone(), self.fields[name].clone());
-        let (path, kind) = (self.path.clone(), self.kind);
-        let chunk = guarded(&path, kind, || {
-            let mut chunks = metadata.row_groups[group].columns_under_root_iter(name).into_iter().flatten();
-            match (chunks.next(), chunks.next()) {
-                (Some(chunk), None) => Ok((chunk, chunk.byte_range())),
-                _ => polars_bail!(SchemaMismatch: "its column `{name}` is missing"),
-            }
-        })?;
-        let bytes = self.read(chunk.1)?;
-        guarded(&path, kind, || {
-            let (arrays, _) = to_deserializer(vec![(chunk.0, bytes.into())], field.clone(), None)?;
-            take(Series::try_from((&field, arrays))?)
-        })
-    }
-
-    fn read(&mut self, range: Range<u64>) -> Result<Vec<u8>, IndexError> {
-        if range.start > range.end || range.end > self.footer.offset {
-            return Err(self.damaged("its footer points outside of it"));
-        }
-        let mut bytes = vec![0; (range.end - range.start) as usize];
-        let mut read = |input: &mut dyn ReadSeek| {
-            input.seek(SeekFrom::Start(range.start))?;
-            input.read_exact(&mut bytes)
-        };
-        let done = match &mut self.input {
-            Input::File(file) => read(file),
-            Input::Memory(cursor) => read(cursor),
-        };
-        done.map_err(IndexError::io("read", &self.path))?;
-        Ok(bytes)
-    }
 }
-
-fn gaps(name: &str) -> PolarsError {
-    polars_err!(ComputeError: "its column `{name}` has gaps")
-}
-
-trait ReadSeek: Read + Seek {}
-impl<T: Read + Seek> ReadSeek for T {}
 
 /// What has a place in the order of pictures.
 pub(crate) trait HasPath {
@@ -365,14 +271,5 @@ impl HasPath for StoredRow {
 impl HasPath for (ImagePath, FileFacts) {
     fn path(&self) -> &ImagePath {
         &self.0
-    }
-}
-
-/// Runs polars on bytes that may be damaged: its errors and its panics become one error that names the file.
-fn guarded<T>(path: &Path, kind: FileKind, read: impl FnOnce() -> PolarsResult<T>) -> Result<T, IndexError> {
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(e)) => Err(kind.damaged(path, e.to_string())),
-        Err(_) => Err(kind.damaged(path, "the parquet decoder gave up on it")),
     }
 }

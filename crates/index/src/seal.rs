@@ -80,25 +80,35 @@ pub(crate) struct Footer {
     file_hash_at: u64,
 }
 
-/// Reads a file's footer and compares it with its seal.
-pub(crate) fn read_footer(input: &mut (impl Read + Seek), path: &Path, kind: FileKind) -> Result<Footer, IndexError> {
+/// The end of a parquet file, and where it begins: thrift metadata, its length, `PAR1`.
+pub(crate) fn read_tail(
+    input: &mut (impl Read + Seek),
+    path: &Path,
+    kind: FileKind,
+) -> Result<(u64, Vec<u8>), IndexError> {
     let io = |e| IndexError::io("read", path)(e);
     let length = input.seek(SeekFrom::End(0)).map_err(io)?;
-    let damaged = |what: &str| kind.damaged(path, what);
     if length < TRAILER as u64 {
-        return Err(damaged("it is too short"));
+        return Err(kind.damaged(path, "it is too short"));
     }
     input.seek(SeekFrom::End(-(TRAILER as i64))).map_err(io)?;
     let mut trailer = [0; TRAILER];
     input.read_exact(&mut trailer).map_err(io)?;
     let footer_length = (metadata_length(&trailer) + TRAILER) as u64;
     if trailer[4..] != *b"PAR1" || footer_length > length.min(LONGEST_FOOTER) {
-        return Err(damaged("it does not end as a parquet file does, so it was cut short or is none"));
+        return Err(kind.damaged(path, "it does not end as a parquet file does, so it was cut short or is none"));
     }
     let offset = length - footer_length;
     input.seek(SeekFrom::Start(offset)).map_err(io)?;
     let mut bytes = vec![0; footer_length as usize];
     input.read_exact(&mut bytes).map_err(io)?;
+    Ok((offset, bytes))
+}
+
+/// Reads a file's footer and compares it with its seal.
+pub(crate) fn read_footer(input: &mut (impl Read + Seek), path: &Path, kind: FileKind) -> Result<Footer, IndexError> {
+    let (offset, bytes) = read_tail(input, path, kind)?;
+    let damaged = |what: &str| kind.damaged(path, what);
     let at = find(&bytes).filter(|at| at + LENGTH <= bytes.len()).ok_or_else(|| damaged("it has no seal"))?;
     let text = |field: &Range<usize>| {
         std::str::from_utf8(&bytes[at + field.start..at + field.end])

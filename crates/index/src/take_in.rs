@@ -1,7 +1,7 @@
 //! The heart of a merge: one ordered stream of candidates, of which one row a picture remains.
 //!
-//! The run's own rows come before those of other finished parts, and these before the current generation's. A row of
-//! the last two that the run found to describe no picture any more is dropped.
+//! The run's own rows come before those of other finished parts, these before the current generation's, and these before
+//! imported ones. A row but the run's own that the run found to describe no picture any more is dropped.
 
 use protocol::{Entry, ImagePath};
 
@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Other,
     /// The current generation.
     Generation,
+    /// Vectors that were made elsewhere: they only add.
+    Imported,
 }
 
 /// A row that may come into the next generation.

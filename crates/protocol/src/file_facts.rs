@@ -1,5 +1,8 @@
 //! What an index knows of a picture beside its path and its vector.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Entry, ImagePath};
@@ -38,6 +41,11 @@ impl FileFacts {
     pub fn fits(&self, entry: &Entry) -> bool {
         self.size_bytes == entry.size_bytes && self.mtime_ns == entry.mtime_ns
     }
+}
+
+/// A file's modification time in nanoseconds since 1970.
+pub fn mtime_ns(metadata: &Metadata) -> i64 {
+    metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec())
 }
 
 #[cfg(test)]

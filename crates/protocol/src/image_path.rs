@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -105,6 +106,20 @@ impl Root {
         Self { here: here.into(), canonical: trimmed.to_owned() }
     }
 
+    /// Reads `HERE[:CANONICAL]`. A colon in a path is no separator unless a slash follows it.
+    ///
+    /// # Errors
+    /// If there is no text, or a relative path leads to a name that is not UTF-8.
+    pub fn parse(given: &str) -> io::Result<Self> {
+        let at = given.rfind(":/");
+        let here = std::path::absolute(at.map_or(given, |at| &given[..at]))?;
+        let canonical = match at {
+            Some(at) => given[at + 1..].to_owned(),
+            None => here.to_str().ok_or_else(|| io::Error::other("its name is not UTF-8"))?.to_owned(),
+        };
+        Ok(Self::new(here, canonical))
+    }
+
     /// Where the collection is on this host.
     pub fn here(&self) -> &Path {
         &self.here
@@ -168,6 +183,14 @@ mod tests {
         for good in ["a", " a b/-c", "...", "$(x)\n.jpg"] {
             assert!(ImagePath::new(good).is_ok(), "{good:?}");
         }
+    }
+
+    #[test]
+    fn a_root_is_read_with_and_without_its_name_in_the_index() {
+        let roots = ["/mnt/a:b", "/mnt/nas:/Volumes/nas/"].map(|given| Root::parse(given).unwrap());
+        assert_eq!(roots, [Root::new("/mnt/a:b", "/mnt/a:b"), Root::new("/mnt/nas", "/Volumes/nas")]);
+        assert!(Root::parse("here").unwrap().canonical().ends_with("/here"));
+        assert!(Root::parse("").is_err());
     }
 
     #[test]

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex};
 
 use clip::DecodeLimits;
-use protocol::{Entry, Event, FailureKind, FileFacts, ImagePath, hash_hex};
+use protocol::{Entry, Event, FailureKind, FileFacts, ImagePath, hash_hex, mtime_ns};
 
 use super::stages::Stage;
 use super::{Setup, Shared, Task};
 use crate::report::Report;
-use crate::walk::{examine, mtime_ns};
+use crate::walk::examine;
 use crate::work::Work;
 
 /// Files that are read at once. Each costs a share several round trips, during which the processor is free.
