@@ -37,6 +37,11 @@ pub struct Exported {
     pub files: u64,
 }
 
+/// Arrow's schema of one column of texts, [`COLUMN`], as `pyarrow.schema(...).serialize()` in base64. polars would name a type
+/// of texts that pyarrow before version 15 does not know.
+const ARROW_SCHEMA: &str = "/////3gAAAAQAAAAAAAKAAwABgAFAAgACgAAAAABBAAMAAAACAAIAAAABAAIAAAABAAAAAEAAAAUAAAAEAAUAAgABgAHAAwA\
+    AAAQABAAAAAAAAEFEAAAACAAAAAEAAAAAAAAAAoAAABpbWFnZV9wYXRoAAAEAAQABAAAAAAAAAA=";
+
 /// Rows whose paths are written at once.
 const GROUP: usize = 65_536;
 
@@ -104,7 +109,11 @@ impl ShardWriter {
         let file = atomic::create_new(&path)?;
         let schema = Schema::from_iter([Field::new(COLUMN.into(), DataType::String)]);
         let output = file.try_clone().map_err(IndexError::io("write", &path))?;
-        let writer = ParquetWriter::new(output).with_compression(ParquetCompression::Uncompressed).batched(&schema);
+        let pairs = vec![("ARROW:schema".to_owned(), ARROW_SCHEMA.to_owned())];
+        let writer = ParquetWriter::new(output)
+            .with_compression(ParquetCompression::Uncompressed)
+            .with_key_value_metadata(Some(KeyValueMetadata::from_static(pairs)))
+            .batched(&schema);
         let writer = writer.map_err(|e| cannot_write(&path, e))?;
         Ok(Self { vectors, path, file, writer, paths: Vec::new() })
     }
