@@ -60,7 +60,7 @@ mod standing;
 mod take_in;
 
 pub use brought::Brought;
-pub use duplicates::{DuplicateGroup, Duplicates};
+pub use duplicates::Duplicates;
 pub use error::IndexError;
 pub use export::{Export, Exported, export};
 pub use find::{Found, Wanted};

@@ -191,7 +191,8 @@ impl RowFile {
         let times = self.columns.numbers::<Int64Type>(group, "mtime_ns")?;
         let widths = self.columns.numbers::<UInt32Type>(group, "width")?;
         let heights = self.columns.numbers::<UInt32Type>(group, "height")?;
-        let taken: Vec<Option<i64>> = self.columns.column(group, "taken_s", |series| Ok(series.i64()?.iter().collect()))?;
+        let taken: Vec<Option<i64>> =
+            self.columns.column(group, "taken_s", |series| Ok(series.i64()?.iter().collect()))?;
         self.same_length(&[paths.len(), sizes.len(), times.len(), widths.len(), heights.len(), taken.len()])?;
         let rows = paths.into_iter().zip(sizes).zip(times).zip(widths).zip(heights).zip(taken);
         rows.map(|(((((path, size), mtime_ns), width), height), taken_s)| {
