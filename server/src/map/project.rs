@@ -1,5 +1,5 @@
-//! Places on the map: t-SNE (van der Maaten and Hinton, 2008) in the form whose time grows with the number of pictures
-//! (FIt-SNE, Linderman et al., 2019), which begins with the first two principal components.
+//! Places on the map: t-SNE (van der Maaten and Hinton, 2008), which begins with the first two principal components; of many
+//! pictures in the form whose time grows only with their number (FIt-SNE, Linderman et al., 2019).
 
 use bhtsne::{Neighbor, tSNE};
 use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
@@ -12,6 +12,10 @@ const PERPLEXITY: usize = 15;
 const STEPS: usize = 750;
 /// Fewer pictures than this have too few neighbours: their principal components are their places.
 const FEWEST: usize = 10;
+/// From so many on forces are added up on a grid.
+const MANY: usize = 5_000;
+/// In a tree, what is farther away than twice its size counts as one.
+const THETA: f32 = 0.5;
 /// The spread of the places in the beginning, which must be small (Kobak and Berens, 2019).
 const BEGINNING: f32 = 1e-4;
 /// Rows that are compared at a time, so that they stay in the processor's cache.
@@ -30,7 +34,12 @@ pub fn project(pictures: &[Components]) -> Result<Vec<[f32; 2]>, ThreadPoolBuild
         let neighbours = neighbours(pictures, 3 * perplexity);
         let mut tsne: tSNE<f32, Components> = tSNE::new(pictures);
         tsne.perplexity(perplexity as f32).epochs(STEPS).initial_embedding(beginning.as_flattened());
-        tsne.fit_sne_with_neighbors(&neighbours).embedding()
+        // A grid costs what the map is wide, also of few pictures; a tree costs what there are.
+        match pictures.len() {
+            ..MANY => tsne.barnes_hut_with_neighbors(THETA, &neighbours),
+            MANY.. => tsne.fit_sne_with_neighbors(&neighbours),
+        };
+        tsne.embedding()
     });
     Ok(scaled(places.as_chunks().0))
 }
