@@ -57,7 +57,7 @@ fn summary(map: &MapResponse) -> String {
     if points == map.num_images {
         format!("{all} in {clusters}")
     } else {
-        format!("a sample of {} of {all} in {clusters}", counted(points, "picture", "pictures"))
+        format!("a sample of {} {all} in {clusters}", counted(points, "of", "of"))
     }
 }
 
@@ -185,7 +185,7 @@ mod tests {
         let mut map = map(&[4, 2]);
         assert_eq!(summary(&map), "6 pictures in 2 clusters");
         map.num_images = 1_234_567;
-        assert_eq!(summary(&map), "a sample of 6 pictures of 1,234,567 pictures in 2 clusters");
+        assert_eq!(summary(&map), "a sample of 6 of 1,234,567 pictures in 2 clusters");
     }
 
     #[test]
