@@ -66,7 +66,7 @@ impl Moves {
     /// Compares the pictures of the manifest with the rows that have lost theirs. `alive` is called now and then.
     pub fn find(self, files: &StandingFiles, root: &Root, manifest: &Path, alive: impl Fn()) -> Result<Found> {
         let mut found = Found { moved: Sorter::default(), kept: 0 };
-        if self.lost.len() == 0 {
+        if self.lost.is_empty() {
             return Ok(found);
         }
         let (mut new, mut sizes) = (Sorter::<(Bytes, Option<Entry>)>::default(), Sizes::default());
