@@ -16,7 +16,7 @@ const PLACES: [&str; 5] = [
 ];
 
 /// Files in these that are not about faults.
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 12] = [
     "asking.rs",
     "bring.rs",
     "chain.rs",
