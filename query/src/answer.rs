@@ -12,6 +12,7 @@ use crate::question::Summand;
 use crate::row::Row;
 use crate::session::Session;
 use crate::show::{self, Screen};
+use crate::sixel::Cell;
 use crate::tell::{LOADING, note, patiently, print};
 use crate::{html, open, picture};
 
@@ -117,7 +118,7 @@ pub fn request(session: &Session, args: &Args, summands: &[Summand], top_k: usiz
 /// Prints rows for people.
 pub async fn table(rows: &[Row], session: &mut Session, args: &Args) -> Result<()> {
     let Some(screen) = Screen::of_stdout() else { return print(show::tab_separated(rows)).await };
-    let Some(protocol) = pictures::protocol(args.pictures, |name| std::env::var(name).ok()) else {
+    let Some(protocol) = pictures::protocol(args.pictures, Cell::of_stdout(), |name| std::env::var(name).ok()) else {
         return print(show::table(rows, screen)).await;
     };
     let mut trouble = None;

@@ -197,6 +197,8 @@ pub enum Pictures {
     Kitty,
     /// As iTerm2, WezTerm and mintty take them
     Iterm,
+    /// As foot, mlterm, Windows Terminal and many others take them
+    Sixel,
     /// Never
     None,
 }

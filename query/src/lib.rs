@@ -22,6 +22,7 @@ mod question;
 mod row;
 mod session;
 mod show;
+mod sixel;
 mod stats;
 mod tell;
 mod web;

@@ -11,6 +11,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 use crate::args::Pictures;
 use crate::row::Row;
 use crate::show::{Screen, end_of, percent, plain};
+use crate::sixel::Cell;
 
 /// The height in pixels at which pictures are asked for.
 pub const HEIGHT: u32 = 160;
@@ -29,14 +30,22 @@ pub enum Protocol {
     Kitty,
     /// <https://iterm2.com/documentation-images.html>
     Iterm,
+    /// <https://vt100.net/docs/vt3xx-gp/chapter14.html>, for a terminal with such cells.
+    Sixel(Cell),
 }
 
-/// What this terminal surely takes, told by what it puts into the environment. Within tmux or screen none is sure.
-pub fn protocol(wanted: Option<Pictures>, variable: impl Fn(&str) -> Option<String>) -> Option<Protocol> {
+/// What this terminal surely takes, told by what it puts into the environment, and by its cells for sixels, which are drawn
+/// for them. Within tmux or screen none is sure.
+pub fn protocol(
+    wanted: Option<Pictures>,
+    cell: Option<Cell>,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Option<Protocol> {
     let term = variable("TERM").unwrap_or_default();
     match wanted {
         Some(Pictures::Kitty) => return Some(Protocol::Kitty),
         Some(Pictures::Iterm) => return Some(Protocol::Iterm),
+        Some(Pictures::Sixel) => return Some(Protocol::Sixel(cell.unwrap_or_default())),
         Some(Pictures::None) => return None,
         Some(Pictures::Auto) | None => {}
     }
@@ -46,6 +55,7 @@ pub fn protocol(wanted: Option<Pictures>, variable: impl Fn(&str) -> Option<Stri
     match (term.as_str(), variable("TERM_PROGRAM").as_deref()) {
         ("xterm-kitty" | "xterm-ghostty", _) | (_, Some("ghostty")) => Some(Protocol::Kitty),
         (_, Some("iTerm.app" | "WezTerm" | "mintty")) => Some(Protocol::Iterm),
+        ("foot" | "foot-extra" | "mlterm" | "mlterm-256color", _) => cell.map(Protocol::Sixel),
         _ => None,
     }
 }
@@ -77,15 +87,24 @@ fn drawn(jpeg: &[u8], protocol: Protocol) -> Result<String> {
             STANDARD.encode(jpeg)
         )),
         Protocol::Kitty => kitty(jpeg),
+        Protocol::Sixel(cell) => {
+            let (rgb, size) = pixels(jpeg)?;
+            cell.sixels(&rgb, size, (COLUMNS, LINES))
+        }
     }
+}
+
+/// A JPEG's pixels, rgb, and how many there are across and down.
+fn pixels(jpeg: &[u8]) -> Result<(Vec<u8>, (usize, usize))> {
+    let options = DecoderOptions::default().set_max_width(4096).set_max_height(4096);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options);
+    let rgb = decoder.decode()?;
+    Ok((rgb, decoder.dimensions().context("the picture has no size")?))
 }
 
 /// kitty takes PNG or pixels, but no JPEG.
 fn kitty(jpeg: &[u8]) -> Result<String> {
-    let options = DecoderOptions::default().set_max_width(4096).set_max_height(4096);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options);
-    let rgb = decoder.decode()?;
-    let (width, height) = decoder.dimensions().context("the picture has no size")?;
+    let (rgb, (width, height)) = pixels(jpeg)?;
     let (columns, lines) = cells(width, height);
     let data = STANDARD.encode(&rgb);
     let pieces: Vec<&[u8]> = data.as_bytes().chunks(CHUNK).collect();
@@ -115,6 +134,8 @@ mod tests {
     use super::*;
     use crate::row::tests::row;
 
+    const CELL: Cell = Cell { width: 9, height: 18 };
+
     #[test]
     fn pictures_are_shown_only_where_the_terminal_surely_can() {
         let terminal = |term: &str, program: &str, tmux: bool| {
@@ -124,11 +145,15 @@ mod tests {
                 "TMUX" => tmux.then(String::new),
                 _ => None,
             };
-            protocol(None, variable)
+            protocol(None, Some(CELL), variable)
         };
         assert_eq!(terminal("xterm-kitty", "", false), Some(Protocol::Kitty));
         assert_eq!(terminal("xterm-256color", "iTerm.app", false), Some(Protocol::Iterm));
+        assert_eq!(terminal("foot", "", false), Some(Protocol::Sixel(CELL)));
+        assert_eq!(protocol(None, None, |name| (name == "TERM").then(|| "foot".to_owned())), None);
+        assert_eq!(protocol(Some(Pictures::Sixel), None, |_| None), Some(Protocol::Sixel(Cell::default())));
         for (term, program, tmux) in [
+            ("foot", "", true),
             ("xterm-256color", "Apple_Terminal", false),
             ("xterm-kitty", "", true),
             ("tmux-256color", "iTerm.app", false),
@@ -137,8 +162,8 @@ mod tests {
         ] {
             assert_eq!(terminal(term, program, tmux), None);
         }
-        assert_eq!(protocol(Some(Pictures::Kitty), |_| None), Some(Protocol::Kitty));
-        assert_eq!(protocol(Some(Pictures::None), |_| Some("xterm-kitty".to_owned())), None);
+        assert_eq!(protocol(Some(Pictures::Kitty), None, |_| None), Some(Protocol::Kitty));
+        assert_eq!(protocol(Some(Pictures::None), None, |_| Some("xterm-kitty".to_owned())), None);
     }
 
     #[test]
