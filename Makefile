@@ -68,7 +68,7 @@ bench-scan: setup ## a run that finds nothing to do, beside a bare walk of the s
 	cargo build --workspace --bins --examples
 	target/debug/examples/bench_scan
 
-screenshots: setup demo ## make docs/gallery*.png anew
+screenshots: setup demo ## make the pictures of the README anew
 	scripts/screenshots.sh
 
 clean: ## remove what was built

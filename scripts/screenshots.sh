@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes docs/gallery*.png of the demo's pictures with Debian's Chromium: small, with a palette of 256 colours.
+# Makes docs/gallery*.png and docs/map.png of the demo's pictures with Debian's Chromium: small, with a palette of 256 colours.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/imagefleet
@@ -12,8 +12,9 @@ cp -r target/demo/images "$photos/holidays"
 echo "localhost work_dir=$work" > "$work/hosts"
 index=(--index-prefix "$work/imageindex" --hosts "$work/hosts")
 target/debug/controller --image-dir "$photos" --model demo "${index[@]}" > "$work/built"
+target/debug/query --map "$work/map.html" "${index[@]}"
 target/debug/query --web --no-open "${index[@]}" > "$work/link" &
 query=$!
 until [ -s "$work/link" ]; do kill -0 "$query"; sleep 0.1; done
-"$cache/python/bin/python" scripts/screenshots.py "$(cat "$work/link")" docs
-pngquant --force --ext .png 256 docs/gallery*.png
+"$cache/python/bin/python" scripts/screenshots.py "$(cat "$work/link")" "$work/map.html" docs
+pngquant --force --ext .png 256 docs/gallery*.png docs/map.png

@@ -190,6 +190,11 @@
     return keys && document.activeElement === canvas;
   }
 
+  /** Where a point is, in pixels. */
+  function place(i) {
+    return [size.width / 2 + (xs[i] - view.x) * view.scale, size.height / 2 + (ys[i] - view.y) * view.scale];
+  }
+
   function mean(i) {
     canvas.classList.toggle("over", i !== null);
     if (at === i) return;
@@ -207,7 +212,7 @@
     if (held.has(at) && small.src !== held.get(at).src) small.src = held.get(at).src;
     part("kind").textContent = name(points[at][3]);
     part("path").textContent = path(at);
-    const [x, y] = [size.width / 2 + (xs[at] - view.x) * view.scale, size.height / 2 + (ys[at] - view.y) * view.scale];
+    const [x, y] = place(at);
     const [width, height] = [box.offsetWidth, box.offsetHeight];
     const right = x + 16 + width < size.width ? x + 16 : x - 16 - width;
     const below = y + 16 + height < size.height ? y + 16 : y - 16 - height;
@@ -248,7 +253,7 @@
   function moved() {
     view.x = Math.min(1, Math.max(-1, view.x));
     view.y = Math.min(1, Math.max(-1, view.y));
-    if (keyboard()) mean(nearest(size.width / 2, size.height / 2, 60));
+    if (keyboard()) mean(nearest(size.width / 2, size.height / 2, Math.min(size.width, size.height) / 2));
     redraw();
   }
 
@@ -355,9 +360,11 @@
   canvas.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const step = Math.min(size.width, size.height) / (event.shiftKey ? 40 : 8);
+    // What is meant stays in view.
+    const around = at === null ? [] : place(at);
     const does = {
       ArrowLeft: () => move(-step, 0), ArrowRight: () => move(step, 0), ArrowUp: () => move(0, -step), ArrowDown: () => move(0, step),
-      "+": () => zoom(1.4), "=": () => zoom(1.4), "-": () => zoom(1 / 1.4), 0: whole,
+      "+": () => zoom(1.4, ...around), "=": () => zoom(1.4, ...around), "-": () => zoom(1 / 1.4, ...around), 0: whole,
       Enter: () => { if (at !== null) copy(at); },
     };
     if (!Object.hasOwn(does, event.key)) return;

@@ -31,7 +31,7 @@ fn brute_force(
     keep: impl Fn(u64) -> bool,
 ) -> Vec<(u64, f32, f64)> {
     let scores: Vec<f32> = rows.iter().map(|row| row.embedding.cosine(query)).collect();
-    let count = rows.len().min(16_384);
+    let count = rows.len().min(4096);
     let sample: Vec<f32> = (0..count).map(|i| scores[i * rows.len() / count]).collect();
     let mut order: Vec<usize> = (0..rows.len()).filter(|i| keep(*i as u64)).collect();
     order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
@@ -55,7 +55,7 @@ fn same(
         prop_assert_eq!(&found.path, &format!("{ROOT}/{}", row.path));
         prop_assert!((found.score - row.embedding.cosine(query)).abs() < 1e-5);
         prop_assert!((found.score - score).abs() < 1e-5, "{} and {}", found.score, score);
-        prop_assert!((found.percentile - percentile).abs() <= 100.0 * 2.0 / rows.len().min(16_384) as f64 + 1e-9);
+        prop_assert!((found.percentile - percentile).abs() <= 100.0 * 2.0 / rows.len().min(4096) as f64 + 1e-9);
     }
     Ok(())
 }
@@ -100,7 +100,7 @@ fn with_a_first_pass_each_match_has_the_score_and_percentile_of_brute_force_and_
         assert!(found.is_sorted_by(|a, b| a.score >= b.score));
         for found in found {
             let (_, score, percentile) = every.iter().find(|(row, ..)| *row == found.row).unwrap();
-            assert!((found.score - score).abs() < 1e-5 && (found.percentile - percentile).abs() < 0.02, "{found:?}");
+            assert!((found.score - score).abs() < 1e-5 && (found.percentile - percentile).abs() < 0.05, "{found:?}");
         }
     }
 }
