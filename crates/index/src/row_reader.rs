@@ -13,7 +13,7 @@ use crate::IndexError;
 use crate::columns::{Columns, Input};
 use crate::error::{FileKind, check_version};
 use crate::row::{FilesHash, RowsHash, StoredRow, is_normalised};
-use crate::row_writer::META_KEY;
+use crate::row_writer::{META_KEY, schema};
 use crate::seal::{self, Footer, Seal};
 
 /// A parquet file of rows whose footer fits its seal.
@@ -59,16 +59,8 @@ impl RowFile {
                 return Err(columns.damaged(format!("its column `embedding` is {other:?}, not an array of f32")));
             }
         };
-        for (name, wanted) in [
-            ("path", DataType::String),
-            ("size", DataType::Int64),
-            ("mtime_ns", DataType::Int64),
-            ("content_hash", DataType::String),
-            ("width", DataType::UInt32),
-            ("height", DataType::UInt32),
-            ("taken_s", DataType::Int64),
-        ] {
-            if columns.dtype(name)?.as_ref() != Some(&wanted) {
+        for (name, wanted) in schema(dim).iter() {
+            if columns.dtype(name)?.as_ref() != Some(wanted) {
                 return Err(columns.damaged(format!("its column `{name}` is not {wanted}")));
             }
         }

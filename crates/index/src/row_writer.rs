@@ -23,6 +23,23 @@ pub(crate) const GENERATION_GROUP: usize = 8192;
 /// Rows in a row group of a partial index: a merge holds one group of each worker.
 pub(crate) const PARTIAL_GROUP: usize = 2048;
 
+/// The columns of all files of rows, with vectors of `dim` values.
+pub(crate) fn schema(dim: usize) -> Schema {
+    [
+        ("path", DataType::String),
+        ("embedding", DataType::Array(Box::new(DataType::Float32), dim)),
+        ("size", DataType::Int64),
+        ("mtime_ns", DataType::Int64),
+        ("content_hash", DataType::String),
+        ("width", DataType::UInt32),
+        ("height", DataType::UInt32),
+        ("taken_s", DataType::Int64),
+    ]
+    .into_iter()
+    .map(|(name, dtype)| Field::new(name.into(), dtype))
+    .collect()
+}
+
 /// A finished parquet file.
 #[derive(Debug)]
 pub(crate) struct Written {
@@ -72,24 +89,11 @@ impl RowWriter {
         let output = Arc::new(Mutex::new(Output { file, hash: Xxh3::new(), bytes: 0, tail: None, error: None }));
         let mut pairs = extra;
         pairs.push((seal::KEY.into(), seal::blank()));
-        let schema: Schema = [
-            ("path", DataType::String),
-            ("embedding", DataType::Array(Box::new(DataType::Float32), dim)),
-            ("size", DataType::Int64),
-            ("mtime_ns", DataType::Int64),
-            ("content_hash", DataType::String),
-            ("width", DataType::UInt32),
-            ("height", DataType::UInt32),
-            ("taken_s", DataType::Int64),
-        ]
-        .into_iter()
-        .map(|(name, dtype)| Field::new(name.into(), dtype))
-        .collect();
         // Vectors do not compress, and paths are few bytes beside them.
         let writer = ParquetWriter::new(Sink(Arc::clone(&output)))
             .with_compression(ParquetCompression::Uncompressed)
             .with_key_value_metadata(Some(KeyValueMetadata::from_static(pairs)))
-            .batched(&schema)
+            .batched(&schema(dim))
             .map_err(|e| polars_error(path, e))?;
         Ok(Self {
             path: path.into(),
