@@ -3,8 +3,7 @@
 use protocol::Embedding;
 use rayon::prelude::*;
 
-use crate::mapped::prefetch;
-use crate::scan::{AHEAD, Hit, Keep, score};
+use crate::scan::{Hit, Keep, ask_ahead, score};
 use crate::{Index, IndexError};
 
 /// Rows of the sample that a percentile is told from. Each question reads their vectors: a few milliseconds.
@@ -92,7 +91,7 @@ impl Index {
     fn background(&self, query: &Embedding) -> Vec<f32> {
         let rows: Vec<u64> = self.spread(SAMPLE).collect();
         let one = |(i, row): (usize, &u64)| {
-            rows.get(i + AHEAD).into_iter().for_each(|next| prefetch(self.vector(*next)));
+            ask_ahead(&rows, i, |row| self.vector(row));
             score(self.vector(*row), query.values())
         };
         let mut scores: Vec<f32> = rows.par_iter().with_min_len(256).enumerate().map(one).collect();

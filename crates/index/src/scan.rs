@@ -23,7 +23,7 @@ const BLOCK: usize = 2048;
 const LANES: usize = 32;
 
 /// How many rows ahead single rows are asked for: memory is slow to answer, but answers much at once.
-pub(crate) const AHEAD: usize = 2;
+const AHEAD: usize = 2;
 
 /// Whether a row may match at all.
 pub type Keep<'a> = &'a (dyn Fn(u64) -> bool + Sync);
@@ -89,12 +89,20 @@ pub(crate) fn offer_all(best: &mut Best, rows: &[u8], query: &[f32], first: u64)
     }
 }
 
+/// While row `i` of `rows` is worked on, asks for the vector of a later one.
+#[inline(always)]
+pub(crate) fn ask_ahead<'a>(rows: &[u64], i: usize, vector: impl Fn(u64) -> &'a [u8]) {
+    if let Some(&next) = rows.get(i + AHEAD) {
+        prefetch(vector(next));
+    }
+}
+
 /// Offers the rows that are named.
 fn offer_rows(best: &mut Best, scan: &Scan<'_>, rows: &[u64]) {
     let bytes = 4 * scan.query.len();
     let vector = |row: u64| &scan.vectors[(row - scan.first) as usize * bytes..][..bytes];
     for (i, &row) in rows.iter().enumerate() {
-        rows.get(i + AHEAD).into_iter().for_each(|next| prefetch(vector(*next)));
+        ask_ahead(rows, i, vector);
         best.offer(Hit { score: score(vector(row), scan.query), row });
     }
 }
