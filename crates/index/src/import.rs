@@ -18,6 +18,7 @@ use crate::kway::{Opened, Source};
 use crate::npy::Float;
 use crate::row::StoredRow;
 use crate::sort::{Sorted, Sorter};
+use crate::spread::Spread;
 use crate::take_in::{Candidate, Kind};
 
 /// Rows that are judged, or read in the order of paths, at a time.
@@ -39,10 +40,8 @@ pub struct Import {
     keys: Sorter<Key>,
     failures: Vec<Failure>,
     dim: usize,
-    present: u64,
-    sample: Vec<(ImagePath, Embedding)>,
-    /// Every so many pictures that are here one is taken into the sample.
-    step: u64,
+    /// Of the pictures that are here.
+    sample: Spread<(ImagePath, Embedding)>,
 }
 
 /// Where a picture's vector is. Ordered by path first.
@@ -77,9 +76,7 @@ impl Import {
             keys: Sorter::default(),
             failures: Vec::new(),
             dim: first.dim,
-            present: 0,
-            sample: Vec::new(),
-            step: 1,
+            sample: Spread::new(SAMPLE),
         };
         let mut read = 0;
         for number in 0..shards.len() {
@@ -148,28 +145,17 @@ impl Import {
 
     /// How many of these pictures are here.
     pub fn present(&self) -> u64 {
-        self.present
+        self.sample.seen()
     }
 
     /// Pictures that are here, evenly spread over all of them, with their vectors.
     pub fn sample(&self) -> &[(ImagePath, Embedding)] {
-        &self.sample
+        self.sample.kept()
     }
 
     fn take(&mut self, key: Key, vector: Vec<f32>) -> Result<(), IndexError> {
         if (key.size_bytes, key.mtime_ns) != (0, 0) {
-            if self.present.is_multiple_of(self.step) {
-                self.sample.extend(Embedding::normalise(vector).ok().map(|vector| (key.path.clone(), vector)));
-            }
-            self.present += 1;
-            if self.sample.len() == SAMPLE {
-                let mut odd = false;
-                self.sample.retain(|_| {
-                    odd = !odd;
-                    odd
-                });
-                self.step *= 2;
-            }
+            self.sample.push(|| Some((key.path.clone(), Embedding::normalise(vector).ok()?)));
         }
         self.keys.push(key)
     }

@@ -56,6 +56,7 @@ mod seal;
 mod search;
 mod snapshot;
 mod sort;
+mod spread;
 mod standing;
 mod take_in;
 

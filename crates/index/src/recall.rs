@@ -10,6 +10,7 @@ use crate::code::{QueryCode, SplitMix, estimate, unit};
 use crate::first_pass::MOST_OF_ROWS;
 use crate::row_writer::hash_file;
 use crate::scan::{Best, offer_all};
+use crate::spread::Spread;
 
 /// The recall that is promised is at 10.
 const K: usize = 10;
@@ -27,12 +28,10 @@ const LEAST: f64 = 0.99;
 /// What is kept of rows that stream by: their mean, and some of them, evenly spread, for making questions.
 pub(crate) struct Sample {
     sums: Vec<f64>,
-    rows: u64,
-    step: u64,
-    vectors: Vec<Vec<f32>>,
+    vectors: Spread<Vec<f32>>,
 }
 
-/// At most so many rows are kept.
+/// Fewer rows than this are kept.
 const KEPT: usize = 1024;
 
 /// Rows whose bits are read at a time.
@@ -40,36 +39,26 @@ const BLOCK: usize = 16_384;
 
 impl Sample {
     pub(crate) fn new(dim: usize) -> Self {
-        Self { sums: vec![0.0; dim], rows: 0, step: 1, vectors: Vec::new() }
+        Self { sums: vec![0.0; dim], vectors: Spread::new(KEPT) }
     }
 
     pub(crate) fn push(&mut self, vector: &[f32]) {
         self.sums.iter_mut().zip(vector).for_each(|(sum, value)| *sum += f64::from(*value));
-        if self.rows.is_multiple_of(self.step) {
-            self.vectors.push(vector.to_vec());
-        }
-        self.rows += 1;
-        if self.vectors.len() == KEPT {
-            let mut number = 0;
-            self.vectors.retain(|_| {
-                number += 1;
-                number % 2 == 1
-            });
-            self.step *= 2;
-        }
+        self.vectors.push(|| Some(vector.to_vec()));
     }
 
     /// The mean of all rows, [D].
     pub(crate) fn mean(&self) -> Vec<f32> {
-        self.sums.iter().map(|sum| (sum / self.rows.max(1) as f64) as f32).collect()
+        self.sums.iter().map(|sum| (sum / self.vectors.seen().max(1) as f64) as f32).collect()
     }
 
     /// Questions of each kind, one kind after the other.
     fn questions(&self) -> Vec<Vec<f32>> {
         let mean = self.mean();
-        let mut random = SplitMix(self.rows);
+        let vectors = self.vectors.kept();
+        let mut random = SplitMix(self.vectors.seen());
         let mut question = |nearness: f32| {
-            let mut row = || &self.vectors[(random.next() % self.vectors.len() as u64) as usize];
+            let mut row = || &vectors[(random.next() % vectors.len() as u64) as usize];
             if nearness == 1.0 {
                 return row().clone();
             }
