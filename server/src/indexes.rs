@@ -104,7 +104,9 @@ impl Indexes {
     /// What is to answer for the index of this name: the newest generation, if it can be opened.
     pub async fn current(self: &Arc<Self>, name: &str) -> Result<Standing, Refusal> {
         let slot = self.slot(name)?;
-        self.follow(slot).await
+        let (loaded, warning) = self.follow(slot).await?;
+        let warning = warning.or_else(|| loaded.index.warning().map(str::to_owned));
+        Ok((loaded, warning))
     }
 
     /// What answers now for the index of this name, without a look for a newer generation.
@@ -301,11 +303,6 @@ impl Loaded {
     /// What the generation says of itself.
     pub fn meta(&self) -> &IndexMeta {
         self.index.meta()
-    }
-
-    /// What its askers should know.
-    pub fn warning(&self) -> Option<String> {
-        self.index.warning().map(str::to_owned)
     }
 
     /// Whether a picture of this canonical path stands in it.

@@ -171,7 +171,6 @@ async fn search_batch(State(app): State<App>, Name(name): Name, body: Body<Batch
 async fn answer((loaded, warning): Standing, request: SearchRequest) -> Result<SearchResponse, Refusal> {
     let began = Instant::now();
     let meta = loaded.meta().clone();
-    let warning = warning.or_else(|| loaded.warning());
     let matches = loaded.answer(request).await?;
     Ok(SearchResponse {
         generation: meta.generation,
@@ -201,7 +200,6 @@ async fn duplicates(
         within(what, number, 1, MAX_TOP_K)?;
     }
     let (loaded, warning) = app.indexes.current(&name).await?;
-    let warning = warning.or_else(|| loaded.warning());
     let IndexMeta { generation, num_images, .. } = *loaded.meta();
     let Duplicates { num_groups, num_pictures, groups } = loaded.duplicates(request).await?;
     Ok(Json(DuplicatesResponse {
@@ -227,7 +225,6 @@ async fn map(State(app): State<App>, Name(name): Name, body: Body<MapRequest>) -
     let began = Instant::now();
     let most = within("max_points", body.value.max_points, 1, MAX_POINTS)?;
     let (loaded, warning) = app.indexes.current(&name).await?;
-    let warning = warning.or_else(|| loaded.warning());
     let IndexMeta { generation, num_images, .. } = *loaded.meta();
     let Map { points, clusters } = (*loaded.map(most).await?).clone();
     Ok(Json(MapResponse { generation, num_images, points, clusters, seconds: began.elapsed().as_secs_f64(), warning }))
@@ -335,7 +332,6 @@ async fn show(app: &App, name: &str, path: String, size: Size, headers: &HeaderM
 )]
 async fn stats(State(app): State<App>, Name(name): Name) -> Answer<Stats> {
     let (loaded, warning) = app.indexes.current(&name).await?;
-    let warning = warning.or_else(|| loaded.warning());
     Ok(Json(Stats { warning, ..loaded.stats().await? }))
 }
 
