@@ -13,6 +13,7 @@ mod metadata;
 mod orientation;
 mod other;
 mod raw;
+mod scaled;
 mod tiff;
 
 use std::fmt;

@@ -9,7 +9,7 @@ use turbojpeg::{Colorspace, DecompressHeader, Decompressor, Image, PixelFormat, 
 
 use super::jpeg_stream::{EOI, Stream};
 use super::metadata::Metadata;
-use super::{DecodeError, DecodeLimits, DecodeMode, Picture, colour, orientation};
+use super::{DecodeError, DecodeLimits, DecodeMode, Picture, colour, orientation, scaled};
 
 const ENDS_EARLY: &str = "the file ends too early";
 
@@ -41,7 +41,12 @@ pub fn decode(
     };
     decompressor.set_scaling_factor(factor).map_err(DecodeError::undecodable)?;
     let size = header.scaled(factor);
-    let mut picture = pixels(&mut decompressor, &size, &data);
+    let plain =
+        if factor == ScalingFactor::ONE { None } else { scaled::decode(&data, 8 * factor.num() / factor.denom()) };
+    let mut picture = match plain {
+        Some(values) => Pixels { values, warning: None, fatal: None },
+        None => pixels(&mut decompressor, &size, &data),
+    };
     let mut cut = picture.warning.is_some() && !stream.ends;
     if cut && stream.one_scan {
         // Perhaps only the end marker is missing. With one, a warning tells whether pixels are missing too.

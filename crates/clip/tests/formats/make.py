@@ -37,3 +37,6 @@ lying.save(HERE / "turned.heic", quality=60, exif=exif.tobytes())
 lying.save(HERE / "turned.jpg", quality=92, subsampling=0, exif=exif.tobytes())
 subprocess.run(["cjxl", "--quiet", "--lossless_jpeg=1", HERE / "turned.jpg", HERE / "turned.jxl"], check=True)
 (HERE / "turned.jpg").unlink()
+
+# With restart markers.
+picture.save(HERE / "restarts.jpg", quality=85, restart_marker_blocks=7)
