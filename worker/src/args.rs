@@ -134,7 +134,8 @@ pub struct Encoding {
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
 
-    /// Pictures to encode at once; fewer if they do not fit into memory. Default: what is quickest, 64 in bf16, else 8.
+    /// Pictures to encode at once; fewer if they do not fit into memory. Default: what is quickest: in bf16
+    /// up to 64, fewer for larger models, else 8.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub batch_size: Option<u32>,
 

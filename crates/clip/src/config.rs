@@ -16,7 +16,7 @@ pub struct Config {
     pub vision_config: VisionConfig,
 }
 
-/// The vision side of `config.json`, as far as it tells how much memory a picture takes.
+/// The vision side of `config.json`, as far as it tells what a picture takes.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default)]
 pub struct VisionConfig {
@@ -29,6 +29,13 @@ pub struct VisionConfig {
 impl Default for VisionConfig {
     fn default() -> Self {
         Self { patch_size: 32, hidden_size: 768, intermediate_size: 3072, num_attention_heads: 12 }
+    }
+}
+
+impl VisionConfig {
+    /// What a picture of so many pixels becomes: its patches, and one for the whole.
+    pub fn tokens(&self, pixels: u64) -> u64 {
+        pixels / (self.patch_size * self.patch_size).max(1) + 1
     }
 }
 

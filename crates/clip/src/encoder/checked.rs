@@ -93,7 +93,8 @@ fn attempt(
     options: &EncoderOptions,
     golden: &Golden,
 ) -> Result<ImageEncoder, ModelError> {
-    let asked = if options.batch == 0 { choice.quickest_batch() } else { options.batch };
+    let tokens = model.vision_config().tokens(model.preprocess().values() as u64 / 3);
+    let asked = if options.batch == 0 { choice.quickest_batch(tokens) } else { options.batch };
     let options = &EncoderOptions { batch: asked, ..*options };
     let (batch, smaller) = Footprint::of(model, choice).batch(options);
     let mut encoder = ImageEncoder::open(model, choice, &EncoderOptions { batch, ..*options })?;

@@ -1,6 +1,5 @@
 //! How much memory an encoder takes: an estimate made before anything is opened, because the kernel kills what takes too
-//! much before it can say so. Pure. It errs on the upper side, for a smaller batch costs little: with ViT-B/32 on two
-//! cores, 8 pictures at once are as fast as 256.
+//! much before it can say so. Pure. It errs on the upper side, for a smaller batch costs little.
 //!
 //! The factors are from peaks of resident memory with ViT-B/32 and ViT-L/14 of true shape, 1 to 256 pictures at once.
 
@@ -86,8 +85,8 @@ impl Footprint {
 /// Bytes of a picture's intermediate values in fp32 where most of them live at once: behind a layer's widening, or in its
 /// attention if there are many tokens.
 fn activations(vision: &VisionConfig, pixels: u64) -> u64 {
-    let VisionConfig { patch_size, hidden_size, intermediate_size, num_attention_heads } = *vision;
-    let tokens = pixels / (patch_size * patch_size).max(1) + 1;
+    let VisionConfig { hidden_size, intermediate_size, num_attention_heads, .. } = *vision;
+    let tokens = vision.tokens(pixels);
     // The residual, its norm, and x, sigmoid(1.702x) and their product of QuickGELU.
     let widened = tokens * (2 * hidden_size + 3 * intermediate_size);
     // The residual, query, key, value and their sum; scores before and after the softmax.
