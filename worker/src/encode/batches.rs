@@ -39,6 +39,7 @@ pub fn batches(
 ) -> Result<usize> {
     let mut assembly = Assembly::new(setup, work, shared, to_write);
     let mut batch = Batch::default();
+    let mut resident_before = u64::MAX;
     shared.pixels.resize(pixel_bytes(setup.model, BATCHES_AHEAD * encoder.batch()));
     let smaller = |encoder: ImageEncoder, why: String| {
         let size = encoder.batch() / 2;
@@ -89,11 +90,14 @@ pub fn batches(
         if last {
             return Ok(encoder.batch());
         }
-        // The estimate was too low; what the runtime holds now it would hold to the end.
+        // The estimate was too low; what the runtime holds now it would hold to the end. Where smaller batches have given
+        // next to nothing back, it is not theirs.
         if let (Some(budget), Some(resident)) = (setup.options.memory, memory::resident())
             && resident > budget.bytes
+            && resident < resident_before / 16 * 15
             && encoder.batch() > 1
         {
+            resident_before = resident;
             let [has, may] = [resident, budget.bytes].map(|bytes| bytes as f64 / 1e9);
             batch = Batch::default();
             encoder = smaller(encoder, format!("{has:.2} GB of memory are in use, {may:.2} are allowed"))?;
