@@ -109,11 +109,14 @@ impl RunFiles {
         Ok(())
     }
 
-    /// Everything reaches the disk before the record that says so. Gives back the chunks.
+    /// Everything reaches the disk before the record that says so; of an empty manifest nothing could be lost. Gives back
+    /// the chunks.
     pub fn finish(mut self, record: &RunRecord) -> Result<Vec<Chunk>> {
         let chunks = self.manifest.finish()?;
         if self.temporary.is_none() {
-            self.manifest.sync()?;
+            if !chunks.is_empty() {
+                self.manifest.sync()?;
+            }
             for lines in [self.gone, self.failed, self.failed_before, self.moved] {
                 lines.sync()?;
             }

@@ -59,7 +59,8 @@ pub fn scan(scan: &Scan, report: &Report) -> Result<ScanSummary> {
             let skip = vec![scan.prefix.dir().into(), scan.prefix.results()];
             let skip = skip.into_iter().map(|p: PathBuf| std::path::absolute(&p).unwrap_or(p)).collect();
             let exclude = globs(scan.exclude)?;
-            let exclude: Exclude = Arc::new(move |path| exclude.fits(path));
+            let excluded: Exclude = Arc::new(move |path| exclude.fits(path));
+            let exclude = (!scan.exclude.is_empty()).then_some(excluded);
             Box::new(walk(here, skip, exclude, READERS).map(Ok))
         }
     };

@@ -7,14 +7,17 @@ use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use protocol::{Entry, FailureKind, ImagePath, is_picture, mtime_ns};
+use protocol::{Entry, FailureKind, ImagePath, is_picture};
+use rustix::fd::BorrowedFd;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, open, stat, statat};
 
 /// Names that may be read ahead of the consumer.
-const AHEAD: usize = 200_000;
+const AHEAD: usize = 16_384;
 
 /// Folders that network storage and recycle bins keep for themselves; hidden ones are skipped anyway.
 const FOREIGN: [&str; 4] = ["@eaDir", "#recycle", "@Recycle", "lost+found"];
@@ -33,11 +36,17 @@ pub enum Found {
 /// Decides by relative path whether a file or folder is left out.
 pub type Exclude = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
+/// What is in a folder, sorted. The pictures' names are ranges of one text, which costs less than a text for each.
+#[derive(Default)]
+struct Listed {
+    names: String,
+    items: Vec<Item>,
+}
+
 enum Item {
-    Found(Found),
+    Picture { name: Range<usize>, size_bytes: u64, mtime_ns: i64 },
     Folder(Arc<Slot>),
-    /// A file or folder whose name is not UTF-8.
-    Unnameable(PathBuf),
+    Other(Found),
 }
 
 /// One folder on its way from known to listed.
@@ -51,14 +60,14 @@ struct Slot {
 enum Listing {
     Waiting,
     Running,
-    Done(Vec<Item>),
+    Done(Listed),
     Consumed,
 }
 
 struct Shared {
     root: PathBuf,
     skip: Vec<PathBuf>,
-    exclude: Exclude,
+    exclude: Option<Exclude>,
     queue: Mutex<Queue>,
     changed: Condvar,
 }
@@ -72,25 +81,28 @@ struct Queue {
 /// A walk in progress: an iterator of what is found.
 pub struct Walk {
     shared: Arc<Shared>,
-    stack: Vec<std::vec::IntoIter<Item>>,
+    /// The folders that are being consumed, each in the one before it: their names, and what is left in them.
+    stack: Vec<(Arc<Slot>, String, std::vec::IntoIter<Item>)>,
 }
 
 /// Begins a walk of `root` with `threads` readers. Folders in `skip` (absolute paths) are left out, and so is what
 /// `exclude` names.
-pub fn walk(root: &Path, skip: Vec<PathBuf>, exclude: Exclude, threads: usize) -> Walk {
+pub fn walk(root: &Path, skip: Vec<PathBuf>, exclude: Option<Exclude>, threads: usize) -> Walk {
+    let top = Slot::waiting(String::new());
+    let folders = VecDeque::from([top.clone()]);
     let shared = Arc::new(Shared {
         root: root.into(),
         skip,
         exclude,
-        queue: Mutex::new(Queue { folders: VecDeque::new(), ahead: 0, closed: false }),
+        queue: Mutex::new(Queue { folders, ahead: 0, closed: false }),
         changed: Condvar::new(),
     });
     for _ in 0..threads {
         let shared = shared.clone();
         std::thread::spawn(move || read_ahead(&shared));
     }
-    let top = Item::Folder(Slot::waiting(String::new()));
-    Walk { shared, stack: vec![vec![top].into_iter()] }
+    let stack = vec![(top.clone(), String::new(), vec![Item::Folder(top)].into_iter())];
+    Walk { shared, stack }
 }
 
 impl Iterator for Walk {
@@ -98,13 +110,18 @@ impl Iterator for Walk {
 
     fn next(&mut self) -> Option<Found> {
         loop {
-            match self.stack.last_mut()?.next() {
+            let (slot, names, items) = self.stack.last_mut()?;
+            match items.next() {
                 None => drop(self.stack.pop()),
-                Some(Item::Found(found)) => return Some(found),
-                Some(Item::Unnameable(path)) => self.stack.push(unnameable(&path).into_iter()),
+                Some(Item::Other(found)) => return Some(found),
                 Some(Item::Folder(slot)) => {
-                    let items = self.shared.consume(&slot);
-                    self.stack.push(items.into_iter());
+                    let Listed { names, items } = self.shared.consume(&slot);
+                    self.stack.push((slot, names, items.into_iter()));
+                }
+                Some(Item::Picture { name, size_bytes, mtime_ns }) => {
+                    if let Ok(path) = ImagePath::new(below(&slot.folder, &names[name])) {
+                        return Some(Found::Picture(Entry { path, size_bytes, mtime_ns }));
+                    }
                 }
             }
         }
@@ -145,9 +162,9 @@ fn read_ahead(shared: &Shared) {
             }
         };
         if shared.claim(&slot) {
-            let items = shared.list(&slot.folder);
-            lock(&shared.queue).ahead += items.len();
-            *lock(&slot.state) = Listing::Done(items);
+            let listed = shared.list(&slot.folder);
+            lock(&shared.queue).ahead += listed.items.len();
+            *lock(&slot.state) = Listing::Done(listed);
             slot.ready.notify_all();
         }
     }
@@ -164,8 +181,8 @@ impl Shared {
         free
     }
 
-    /// The folder's items: read ahead if a reader was here, else read now.
-    fn consume(&self, slot: &Slot) -> Vec<Item> {
+    /// What is in the folder: read ahead if a reader was here, else read now.
+    fn consume(&self, slot: &Slot) -> Listed {
         if self.claim(slot) {
             *lock(&slot.state) = Listing::Consumed;
             return self.list(&slot.folder);
@@ -173,16 +190,16 @@ impl Shared {
         let mut state = lock(&slot.state);
         loop {
             match std::mem::replace(&mut *state, Listing::Running) {
-                Listing::Done(items) => {
+                Listing::Done(listed) => {
                     *state = Listing::Consumed;
                     let mut queue = lock(&self.queue);
                     let was_full = queue.ahead >= AHEAD;
-                    queue.ahead -= items.len();
+                    queue.ahead -= listed.items.len();
                     // Whoever is woken for nothing costs more than the folder.
                     if was_full && queue.ahead < AHEAD {
                         self.changed.notify_all();
                     }
-                    return items;
+                    return listed;
                 }
                 other => *state = other,
             }
@@ -191,13 +208,14 @@ impl Shared {
     }
 
     /// Lists one folder, sorted, and puts its subfolders before all that wait to be read ahead.
-    fn list(&self, folder: &str) -> Vec<Item> {
-        let items = self.read(folder).unwrap_or_else(|e| {
+    fn list(&self, folder: &str) -> Listed {
+        let listed = self.read(folder).unwrap_or_else(|e| {
             let detail = format!("cannot list the folder: {e}");
-            vec![Item::Found(Found::Unreadable { folder: ImagePath::new(folder).ok(), detail })]
+            let unreadable = Found::Unreadable { folder: ImagePath::new(folder).ok(), detail };
+            Listed { items: vec![Item::Other(unreadable)], ..Listed::default() }
         });
         let folders =
-            items.iter().rev().filter_map(|item| if let Item::Folder(slot) = item { Some(slot) } else { None });
+            listed.items.iter().rev().filter_map(|item| if let Item::Folder(slot) = item { Some(slot) } else { None });
         let mut queue = lock(&self.queue);
         let before = queue.folders.len();
         folders.for_each(|slot| queue.folders.push_front(slot.clone()));
@@ -205,56 +223,83 @@ impl Shared {
             self.changed.notify_all();
         }
         drop(queue);
-        items
+        listed
     }
 
-    fn read(&self, folder: &str) -> io::Result<Vec<Item>> {
+    fn read(&self, folder: &str) -> io::Result<Listed> {
         let here = if folder.is_empty() { self.root.clone() } else { self.root.join(folder) };
-        let entries = fs::read_dir(&here)?.map(|entry| entry.map(|entry| (entry.file_name(), entry)));
-        let mut entries = entries.collect::<io::Result<Vec<_>>>()?;
-        entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        Ok(entries.into_iter().filter_map(|(name, entry)| self.item(folder, &name, &entry)).collect())
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut dir = Dir::new(open(&here, flags, Mode::empty())?)?;
+        let (mut names, mut entries, mut items) = (String::new(), Vec::new(), Vec::new());
+        while let Some(entry) = dir.read() {
+            let entry = entry?;
+            match entry.file_name().to_str() {
+                // Hidden, as `.` and `..` are.
+                _ if entry.file_name().to_bytes().starts_with(b".") => {}
+                Ok(name) => {
+                    entries.push((names.len()..names.len() + name.len(), entry.file_type()));
+                    names.push_str(name);
+                }
+                Err(_) => {
+                    let path = here.join(OsStr::from_bytes(entry.file_name().to_bytes()));
+                    if !self.skip.contains(&path) {
+                        items.extend(unnameable(&path).into_iter().map(Item::Other));
+                    }
+                }
+            }
+        }
+        entries.sort_unstable_by(|(a, _), (b, _)| names[a.clone()].cmp(&names[b.clone()]));
+        let open = Open { folder, here: &here, fd: dir.fd()? };
+        items.extend(entries.into_iter().filter_map(|(name, told)| self.item(&open, &names, name, told)));
+        Ok(Listed { names, items })
     }
 
-    fn item(&self, folder: &str, name: &OsStr, entry: &fs::DirEntry) -> Option<Item> {
-        let file_type = entry.file_type().ok();
-        let is_folder = file_type.is_some_and(|t| t.is_dir());
-        if name.as_bytes().starts_with(b".") || (!is_folder && !is_picture(Path::new(name))) {
-            return None;
-        }
-        if is_folder && (FOREIGN.iter().any(|f| name == *f) || self.skip.contains(&entry.path())) {
-            return None;
-        }
-        let Some(name) = name.to_str() else {
-            return Some(Item::Unnameable(entry.path()));
+    fn item(&self, open: &Open<'_>, names: &str, range: Range<usize>, told: FileType) -> Option<Item> {
+        let name = &names[range.clone()];
+        let is_folder = match told {
+            // Not every file system tells.
+            FileType::Unknown => {
+                statat(open.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|s| is(&s, FileType::Directory))
+            }
+            told => told == FileType::Directory,
         };
-        let relative = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
-        if (self.exclude)(&relative) {
+        let foreign = || FOREIGN.contains(&name) || self.skip.contains(&open.here.join(name));
+        let wanted = if is_folder { !foreign() } else { is_picture(Path::new(name)) };
+        if !wanted || self.exclude.as_ref().is_some_and(|excluded| excluded(&below(open.folder, name))) {
             return None;
         }
         if is_folder {
-            return Some(Item::Folder(Slot::waiting(relative)));
+            return Some(Item::Folder(Slot::waiting(below(open.folder, name))));
         }
-        let image = ImagePath::new(relative).ok()?;
-        // Looked at from the folder that is open, which is quicker; but that does not follow links.
-        let is_link = file_type.is_none_or(|t| t.is_symlink());
-        let seen = if is_link { fs::metadata(entry.path()) } else { entry.metadata() };
-        match state(seen) {
+        // From the folder that is open, which is quicker than by its path.
+        match state(statat(open.fd, name, AtFlags::empty())) {
             // A link to a folder that is called like a picture.
             Err((_, detail)) if detail == IS_FOLDER => None,
             Err((kind, detail)) => {
-                let shown = entry.path().to_string_lossy().into_owned();
-                Some(Item::Found(Found::Failed { path: Some(image), shown, kind, detail }))
+                let path = Some(ImagePath::new(below(open.folder, name)).ok()?);
+                let shown = open.here.join(name).to_string_lossy().into_owned();
+                Some(Item::Other(Found::Failed { path, shown, kind, detail }))
             }
-            Ok((size_bytes, mtime_ns)) => {
-                Some(Item::Found(Found::Picture(Entry { path: image, size_bytes, mtime_ns })))
-            }
+            Ok((size_bytes, mtime_ns)) => Some(Item::Picture { name: range, size_bytes, mtime_ns }),
         }
     }
 }
 
+/// A folder while it is listed.
+struct Open<'a> {
+    /// Relative to the root.
+    folder: &'a str,
+    here: &'a Path,
+    fd: BorrowedFd<'a>,
+}
+
+/// The path, relative to the root, of what has this name in a folder.
+fn below(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { [folder, "/", name].concat() }
+}
+
 /// Every picture at or below a path whose name is not UTF-8: each a failure, since no index file could hold its path.
-fn unnameable(path: &Path) -> Vec<Item> {
+fn unnameable(path: &Path) -> Vec<Found> {
     if path.is_dir() && !path.is_symlink() {
         let inside = fs::read_dir(path).into_iter().flatten().flatten();
         let inside = inside.filter(|e| !e.file_name().as_bytes().starts_with(b"."));
@@ -264,32 +309,42 @@ fn unnameable(path: &Path) -> Vec<Item> {
         return Vec::new();
     }
     let (kind, detail) = (FailureKind::NameNotUtf8, "rename it, or the folder that it is in".to_owned());
-    vec![Item::Found(Found::Failed { path: None, shown: path.to_string_lossy().into_owned(), kind, detail })]
+    vec![Found::Failed { path: None, shown: path.to_string_lossy().into_owned(), kind, detail }]
 }
 
 const IS_FOLDER: &str = "it is a folder";
 
 /// A picture's size and time, or why it is none that can be read.
 pub fn examine(path: &Path, image: ImagePath) -> Result<Entry, (FailureKind, String)> {
-    state(fs::metadata(path)).map(|(size_bytes, mtime_ns)| Entry { path: image, size_bytes, mtime_ns })
+    state(stat(path)).map(|(size_bytes, mtime_ns)| Entry { path: image, size_bytes, mtime_ns })
 }
 
 /// Size and time of what was looked at.
-fn state(seen: io::Result<fs::Metadata>) -> Result<(u64, i64), (FailureKind, String)> {
+fn state(seen: rustix::io::Result<Stat>) -> Result<(u64, i64), (FailureKind, String)> {
+    let seen = seen.map_err(io::Error::from);
     match seen {
-        Ok(m) if m.is_file() => Ok((m.len(), mtime_ns(&m))),
-        Ok(m) if m.is_dir() => Err((FailureKind::Unreadable, IS_FOLDER.into())),
+        Ok(s) if is(&s, FileType::RegularFile) => Ok((s.st_size as u64, mtime_ns(&s))),
+        Ok(s) if is(&s, FileType::Directory) => Err((FailureKind::Unreadable, IS_FOLDER.into())),
         Ok(_) => Err((FailureKind::Unreadable, "it is not a regular file".into())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Err((FailureKind::Vanished, e.to_string())),
         Err(e) => Err((FailureKind::Unreadable, e.to_string())),
     }
 }
 
+fn is(seen: &Stat, kind: FileType) -> bool {
+    FileType::from_raw_mode(seen.st_mode) == kind
+}
+
+/// As [`protocol::mtime_ns`] has it.
+fn mtime_ns(seen: &Stat) -> i64 {
+    seen.st_mtime.saturating_mul(1_000_000_000).saturating_add(seen.st_mtime_nsec as i64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn paths(root: &Path, exclude: Exclude) -> Vec<String> {
+    fn paths(root: &Path, exclude: Option<Exclude>) -> Vec<String> {
         let walk = walk(root, vec![root.join("index")], exclude, 3);
         walk.map(|found| match found {
             Found::Picture(entry) => entry.path.to_string(),
@@ -322,7 +377,7 @@ mod tests {
             fs::write(path, b"x").unwrap();
         }
         std::os::unix::fs::symlink(root.path(), root.path().join("loop")).unwrap();
-        let found = paths(root.path(), Arc::new(|p| p == "skip"));
+        let found = paths(root.path(), Some(Arc::new(|p| p == "skip")));
         assert_eq!(
             found,
             ["$(touch pwned)\n.jpeg", "-rf.jpg", "a/y/0.webp", "a/y/1.tif", "a/z.PNG", "a b.gif", "a.jpg", "b.jpg"]
@@ -343,14 +398,14 @@ mod tests {
                 }
             }
         }
-        let found = paths(root.path(), Arc::new(|_| false));
+        let found = paths(root.path(), None);
         assert_eq!(found.len(), 2000);
         assert!(found.iter().map(|p| ImagePath::new(p.as_str()).unwrap()).is_sorted());
     }
 
     #[test]
     fn a_missing_root_is_an_unreadable_folder() {
-        let found: Vec<Found> = walk(Path::new("/nowhere/at/all"), vec![], Arc::new(|_| false), 1).collect();
+        let found: Vec<Found> = walk(Path::new("/nowhere/at/all"), vec![], None, 1).collect();
         assert!(matches!(&found[..], [Found::Unreadable { folder: None, .. }]));
     }
 }

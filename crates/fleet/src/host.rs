@@ -27,12 +27,12 @@ const MOST_OUTPUT_BYTES: usize = 64 << 20;
 /// Writes standard input to a file that appears whole or not at all. A connection that breaks looks like the end of
 /// the file, so its length is compared.
 const PUT: &str = r#"to=$1 mode=$2 size=$3 tmp=$4
-case $to in */*) mkdir -p -- "${to%/*}/" || exit;; esac
+case $to in */*) [ -d "${to%/*}/" ] || mkdir -p -- "${to%/*}/" || exit;; esac
 if [ -d "$to" ]; then echo "it is a folder" >&2; exit 1; fi
 trap 'rm -f -- "$tmp"' EXIT
 cat >"$tmp" || exit
 if [ "$(wc -c <"$tmp")" -ne "$size" ]; then echo "it did not arrive whole" >&2; exit 1; fi
-chmod "$mode" "$tmp" && mv -f -- "$tmp" "$to""#;
+chmod "$mode" "$tmp" && mv -f -- "$tmp" "$to" && trap - EXIT"#;
 
 /// A connected machine. Clones share the connection.
 #[derive(Clone, Debug)]

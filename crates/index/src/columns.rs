@@ -97,8 +97,8 @@ impl Columns {
         name: &'static str,
     ) -> Result<Vec<T::Native>, IndexError> {
         self.column(group, name, |series| {
-            let numbers: Option<Vec<T::Native>> = series.unpack::<T>()?.iter().collect();
-            numbers.ok_or_else(|| polars_err!(ComputeError: "its column `{name}` has gaps"))
+            polars_ensure!(series.null_count() == 0, ComputeError: "its column `{name}` has gaps");
+            Ok(series.unpack::<T>()?.downcast_iter().flat_map(|chunk| chunk.values_iter().copied()).collect())
         })
     }
 

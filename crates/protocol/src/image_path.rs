@@ -17,9 +17,11 @@ pub const PICTURE_EXTENSIONS: [&str; 19] = [
 
 /// Whether a file of this name is a picture by its extension. `IMG_1.CR2` and `IMG_1.JPG` beside it are two.
 pub fn is_picture(name: &Path) -> bool {
-    name.extension()
-        .and_then(|e| e.to_str())
-        .is_some_and(|e| PICTURE_EXTENSIONS.iter().any(|p| e.eq_ignore_ascii_case(p)))
+    let name = name.as_os_str().as_encoded_bytes();
+    let Some(dot) = name.iter().rposition(|&b| b == b'.') else { return false };
+    // What begins with its only dot is hidden, and has no extension.
+    let named = name[..dot].last().is_some_and(|&before| before != b'/');
+    named && PICTURE_EXTENSIONS.iter().any(|e| name[dot + 1..].eq_ignore_ascii_case(e.as_bytes()))
 }
 
 /// A picture's path relative to the collection's root: UTF-8, `/` between components, no empty, `.` or `..` component.
@@ -43,7 +45,8 @@ impl ImagePath {
     /// Takes a relative path, or says why it cannot be one.
     pub fn new(path: impl Into<String>) -> Result<Self, BadImagePath> {
         let path = path.into();
-        let sound = path.split('/').all(|c| !matches!(c, "" | "." | "..")) && !path.contains('\0');
+        let mut components = path.as_bytes().split(|&b| b == b'/');
+        let sound = components.all(|c| !matches!(c, b"" | b"." | b"..")) && !path.as_bytes().contains(&0);
         if sound { Ok(Self(path)) } else { Err(BadImagePath { path }) }
     }
 

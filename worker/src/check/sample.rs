@@ -1,7 +1,6 @@
 //! Some pictures out of a folder, to try it with: spread over all that a short look finds.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::Entry;
@@ -30,7 +29,7 @@ pub struct Sample {
 /// Looks for pictures in `dir` and below. Folders in `skip` are left out.
 pub fn sample(dir: &Path, skip: Vec<PathBuf>) -> Sample {
     let begun = Instant::now();
-    let found = walk(dir, skip, Arc::new(|_| false), READERS).map(|found| match found {
+    let found = walk(dir, skip, None, READERS).map(|found| match found {
         Found::Picture(entry) => Some(entry),
         Found::Failed { .. } | Found::Unreadable { .. } => None,
     });

@@ -80,7 +80,7 @@ impl World {
     }
 
     fn pictures(&self) -> BTreeMap<ImagePath, Vec<u8>> {
-        let found = walk(self.root.here(), Vec::new(), Arc::new(|_| false), 1);
+        let found = walk(self.root.here(), Vec::new(), None, 1);
         let picture = |found| match found {
             Found::Picture(entry) => (entry.path.clone(), fs::read(self.root.open_path(&entry.path)).unwrap()),
             other => panic!("{other:?}"),
@@ -146,7 +146,7 @@ impl World {
         };
         let closed = unreadable.map(|n| format!("d{n}"));
         let mut told = false;
-        let found = walk(self.root.here(), Vec::new(), Arc::new(|_| false), 1).filter_map(|found| {
+        let found = walk(self.root.here(), Vec::new(), None, 1).filter_map(|found| {
             let Found::Picture(entry) = &found else { panic!("{found:?}") };
             match &closed {
                 Some(folder) if entry.path.as_str().starts_with(&format!("{folder}/")) => {
