@@ -82,6 +82,7 @@ fn only_clip_names_the_runtime_and_only_index_names_faiss_and_polars() {
         ("faiss", "crates/index/"),
         ("faiss-sys", "crates/index/"),
         ("polars", "crates/index/"),
+        ("polars-parquet", "crates/index/"),
     ];
     for (name, text) in sources(&["Cargo.toml"]) {
         for (dependency, place) in home {

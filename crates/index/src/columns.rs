@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use polars::io::parquet::read::_internal::to_deserializer;
 use polars::prelude::*;
+use polars_parquet::read::{ColumnChunkMetadata, PageReader};
+use polars_parquet::write::CompressedPage;
 
 use crate::error::FileKind;
 use crate::{IndexError, seal};
@@ -118,9 +120,10 @@ impl Columns {
                 _ => polars_bail!(SchemaMismatch: "its column `{name}` is missing"),
             }
         })?;
-        let bytes = self.read(chunk.1)?;
+        let bytes = self.read(chunk.1)?.into();
         guarded(&path, kind, || {
-            let (arrays, _) = to_deserializer(vec![(chunk.0, bytes.into())], field.clone(), None)?;
+            check_counts(chunk.0, PageReader::new(Cursor::new(Clone::clone(&bytes)), chunk.0, Vec::new(), usize::MAX))?;
+            let (arrays, _) = to_deserializer(vec![(chunk.0, bytes)], field.clone(), None)?;
             take(Series::try_from((&field, arrays))?)
         })
     }
@@ -141,6 +144,19 @@ impl Columns {
         done.map_err(IndexError::io("read", &self.path))?;
         Ok(bytes)
     }
+}
+
+/// The decoder makes room for as many values as a page's header says, before it looks for them; one that lies would end
+/// the process.
+fn check_counts(chunk: &ColumnChunkMetadata, pages: PageReader) -> PolarsResult<()> {
+    let (most, mut values) = (chunk.num_values().cast_unsigned(), 0u64);
+    for page in pages {
+        if let CompressedPage::Data(page) = page? {
+            values = values.saturating_add(page.num_values() as u64);
+            polars_ensure!(values <= most, ComputeError: "a page holds more values than its column");
+        }
+    }
+    Ok(())
 }
 
 trait ReadSeek: Read + Seek {}

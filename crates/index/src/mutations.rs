@@ -104,11 +104,18 @@ fn reseal(whole: &[u8], from: usize, to: usize, numbers: &mut Numbers) -> Vec<u8
             };
         }
     }
+    seal_again(&mut copy, &footer);
+    copy
+}
+
+fn seal_again(copy: &mut [u8], footer: &seal::Footer) {
+    let mark = copy.windows(15).rposition(|w| w == b"imagefleet-seal").unwrap();
+    let blank = seal::blank();
+    copy[mark..mark + blank.len()].copy_from_slice(blank.as_bytes());
     let (before, tail) = copy.split_at_mut(footer.offset as usize);
     let mut hash = Xxh3::new();
     hash.update(before);
     seal::fill(tail, &hash, &footer.seal);
-    copy
 }
 
 /// Reads damaged parts whose seals fit; the number of those that were refused.
@@ -145,5 +152,26 @@ fn a_damaged_parquet_footer_with_a_sound_seal_is_refused() {
 fn damaged_parquet_pages_with_a_sound_seal_are_refused() {
     contained(damaged_parquet_pages_with_a_sound_seal_are_refused, || {
         assert!(refused(|footer, _| (0, footer), 3) > COPIES);
+    });
+}
+
+#[test]
+fn a_page_that_holds_less_than_no_values_is_refused() {
+    contained(a_page_that_holds_less_than_no_values_is_refused, || {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p.parquet");
+        sound(&path);
+        let whole = fs::read(&path).unwrap();
+        let footer = seal::read_footer(&mut std::io::Cursor::new(&whole), &path, FileKind::Part).unwrap();
+        let refused = (0..footer.offset as usize).filter(|&at| {
+            let mut copy = whole.clone();
+            // -1, where a page's header counts its values.
+            copy[at] = 1;
+            seal_again(&mut copy, &footer);
+            fs::write(&path, copy).unwrap();
+            let read = read_part(&path, "/photos");
+            read.is_err_and(|e| e.to_string().contains("a page holds more values than its column"))
+        });
+        assert!(refused.count() >= 8, "that of each column, at least");
     });
 }
