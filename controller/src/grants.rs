@@ -2,8 +2,8 @@
 //!
 //! Weights are a first guess, measured speed decides. A host works on its own list from the end, where chunks are
 //! large, and then takes chunks from the beginning of the list that would take longest. When all are begun, a host
-//! without work does the chunk that would be finished last once more, if it is the sooner of the two: so nobody waits
-//! for a slow machine, and nothing has to be taken away from it. What a lost host had goes back.
+//! that is about to be without work does the chunk that would be finished last once more, if it is the sooner of the
+//! two: so nobody waits for a slow machine, and nothing has to be taken away from it. What a lost host had goes back.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -179,11 +179,11 @@ impl Grants {
         listed.max_by(|&a, &b| seconds(&self.hosts[a]).total_cmp(&seconds(&self.hosts[b])))
     }
 
-    /// The granted chunk that is expected to be finished last, if `host`, which has nothing to do, would be sooner: the
+    /// The granted chunk that is expected to be finished last, if `host` would be sooner, behind what it has in hand: the
     /// more have it already, the more so.
     fn unfinished_for(&self, host: usize) -> Option<Chunk> {
         let me = &self.hosts[host];
-        if !me.granted.is_empty() {
+        if me.granted.len() >= AHEAD_CHUNKS {
             return None;
         }
         let mut soonest: BTreeMap<u64, (f64, Chunk)> = BTreeMap::new();
@@ -191,10 +191,11 @@ impl Grants {
             let (least, _) = soonest.entry(chunk.id).or_insert((seconds, chunk));
             *least = least.min(seconds);
         }
-        soonest.retain(|id, _| self.deaths(*id) == 0);
+        soonest.retain(|id, _| self.deaths(*id) == 0 && me.granted.iter().all(|mine| mine.id != *id));
         let (seconds, chunk) = soonest.into_values().max_by(|(a, _), (b, _)| a.total_cmp(b))?;
-        let copies = self.holders.get(&chunk.id).map_or(0, Vec::len) as f64;
-        let sooner = me.rate.is_none_or(|rate| copies * chunk.count as f64 / rate < seconds);
+        let copies = self.holders.get(&chunk.id).map_or(0, Vec::len) as u64;
+        let before = me.ahead().saturating_sub(me.in_hand);
+        let sooner = me.rate.is_none_or(|rate| ((before + copies * chunk.count) as f64) / rate < seconds);
         sooner.then_some(chunk)
     }
 }
@@ -273,9 +274,10 @@ mod tests {
         assert_eq!((id(grants.next(0)), id(grants.next(0)), id(grants.next(1))), (Some(1), Some(0), Some(2)));
         grants.measured(0, 1.0, 8);
         grants.measured(1, 10.0, 0);
+        assert_eq!(id(grants.next(1)), Some(0), "it is done in 2 s here, behind the other, and in 12 s there");
         assert_eq!(id(grants.next(1)), None, "it has work");
         assert_eq!(grants.finished(2, 1), [0; 0]);
-        assert_eq!(id(grants.next(1)), Some(0), "it is done in 1 s here and in 12 s there");
+        assert_eq!(id(grants.next(1)), None, "the last one is done in 2 s there as well");
         assert_eq!(grants.finished(0, 1), [0], "the other is told to forget it");
         assert_eq!(id(grants.next(1)), Some(1), "two more seconds there");
         assert_eq!(grants.finished(1, 0), [1]);

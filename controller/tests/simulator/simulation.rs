@@ -8,7 +8,9 @@ use controller::plan::plan;
 use protocol::Chunk;
 
 /// Seconds that a worker takes to load its model.
-const LOADING: f64 = 10.0;
+pub const LOADING: f64 = 10.0;
+/// Seconds from a grant until the chunk's first pictures can be embedded, if nothing else is to do.
+const REACHING: f64 = 0.2;
 /// Seconds until the controller knows that a machine is lost.
 const NOTICING: f64 = 60.0;
 /// Seconds until a lost machine is back.
@@ -62,7 +64,8 @@ struct Hand {
 
 struct Worker {
     machine: Machine,
-    queue: VecDeque<Chunk>,
+    /// What is granted, and from when it can be begun.
+    queue: VecDeque<(f64, Chunk)>,
     hand: Option<Hand>,
     ready: bool,
     /// Since when it is there.
@@ -135,7 +138,8 @@ impl Simulation {
                 Event::Done(_) => {}
                 Event::Tick if self.workers[i].ready => {
                     let worker = &self.workers[i];
-                    let in_hand = worker.hand.map_or(0.0, |hand| (self.now - hand.since) * worker.machine.rate);
+                    let in_hand =
+                        worker.hand.map_or(0.0, |hand| (self.now - hand.since).max(0.0) * worker.machine.rate);
                     self.grants.measured(i, worker.machine.rate, in_hand as u64);
                     self.grant(i);
                     self.at(1.0, i, Event::Tick);
@@ -184,7 +188,7 @@ impl Simulation {
             return;
         }
         while let Some(grant) = self.grants.next(i) {
-            self.workers[i].queue.push_back(grant.chunk);
+            self.workers[i].queue.push_back((self.now + REACHING, grant.chunk));
         }
         self.go_on(i);
     }
@@ -193,11 +197,12 @@ impl Simulation {
     fn go_on(&mut self, i: usize) {
         let worker = &mut self.workers[i];
         if worker.hand.is_none()
-            && let Some(chunk) = worker.queue.pop_front()
+            && let Some((reached, chunk)) = worker.queue.pop_front()
         {
             self.number += 1;
-            worker.hand = Some(Hand { chunk, since: self.now, number: self.number });
-            let seconds = chunk.count as f64 / worker.machine.rate;
+            let since = reached.max(self.now);
+            worker.hand = Some(Hand { chunk, since, number: self.number });
+            let seconds = since - self.now + chunk.count as f64 / worker.machine.rate;
             self.at(seconds, i, Event::Done(self.number));
         }
     }
@@ -206,7 +211,7 @@ impl Simulation {
         let Some(hand) = self.workers[i].hand.take() else { return };
         for other in self.grants.finished(hand.chunk.id, i) {
             let worker = &mut self.workers[other];
-            worker.queue.retain(|chunk| chunk.id != hand.chunk.id);
+            worker.queue.retain(|(_, chunk)| chunk.id != hand.chunk.id);
             if worker.hand.is_some_and(|other| other.chunk.id == hand.chunk.id) {
                 worker.hand = None;
             }
