@@ -12,6 +12,7 @@ mod life;
 mod list;
 mod memory;
 mod moves;
+mod pages;
 mod reconcile;
 mod report;
 mod run_files;
@@ -53,6 +54,7 @@ pub fn run(args: Args) -> Exit {
         Some(Job::Check(args)) => (Arc::new(Report::new(false, "Check".into())), run_check(&args)),
         Some(Job::Bundle { out }) => (Arc::new(Report::new(false, "Bundle".into())), run_bundle(&out)),
         None => {
+            pages::ask_for_large_ones();
             let work_dir = args.encode.work_dir.clone().unwrap_or_else(facts::state_dir);
             let log = work_dir.join(format!("worker_{}.log", args.encode.worker_id));
             let report = Report::new(args.encode.events, format!("Worker {}", args.encode.worker_id)).also_to(&log);

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use e2e::{HOSTILE, Lab, finish, run_python};
+use e2e::{HOSTILE, Lab, finish, run_python, wait_for};
 
 fn names_show(paths: &[String], what: &str) -> usize {
     paths.iter().filter(|p| Path::new(p).file_name().is_some_and(|n| n.to_string_lossy().starts_with(what))).count()
@@ -409,4 +409,31 @@ fn the_status_tells_what_is_there_and_changes_nothing() {
     fs::write(prefix.join("lock"), owner.to_string()).unwrap();
     let said = ask(&[]);
     assert!(said.out.contains("Working on it: controller (process 7 on elsewhere)"), "{said:?}");
+}
+
+/// It must be told before a program begins, so the worker starts itself once more.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_worker_asks_for_large_pages_unless_told_otherwise() {
+    use std::process::{Command, Stdio};
+    let lab = Lab::new();
+    let list = lab.path("list");
+    assert_eq!(finish(Command::new("mkfifo").arg(&list)).code, 0);
+    for (told, expected) in [
+        ("", "glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.arena_max=4", "glibc.malloc.arena_max=4:glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0"),
+    ] {
+        let mut command = lab.command("worker");
+        command.arg("--model=demo").arg("--image-list").arg(&list).arg("--index-prefix").arg(lab.prefix());
+        // It waits for its list.
+        let mut worker = command.env("GLIBC_TUNABLES", told).stderr(Stdio::null()).spawn().unwrap();
+        let environment = format!("/proc/{}/environ", worker.id());
+        wait_for(expected, || {
+            let environment = fs::read_to_string(&environment).unwrap();
+            environment.split('\0').any(|variable| variable == format!("GLIBC_TUNABLES={expected}"))
+        });
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+    }
 }
