@@ -60,7 +60,7 @@ impl<'a> Bits<'a> {
 struct Symbol(u32);
 
 impl Symbol {
-    const LONG: Self = Self(2 * END << 8);
+    const LONG: Self = Self((2 * END) << 8);
 
     fn new(bits: u32, advance: u32, number: i32) -> Self {
         Self((number as u32) << 16 | advance << 8 | bits)
