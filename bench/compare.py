@@ -77,7 +77,9 @@ def overlap(ours, reference, k=10):
 
 def bound(model, folder, decode, precision, batch):
     """Images/s if nothing were lost between the stages: the model alone and decoding alone, sharing the processors."""
-    run = lambda *command: subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    # With large pages, as the worker.
+    pages = os.environ | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    run = lambda *command: subprocess.run(command, check=True, capture_output=True, text=True, env=pages).stdout
     encode = float(run(BIN / "examples" / "bare_loop", model, "auto", precision, str(batch), "4").split("threads: ")[1].split()[0])
     decoded = float(run(BIN / "examples" / "decode_loop", model, folder, decode, "3"))
     return encode, decoded, 1 / (1 / encode + 1 / decoded)

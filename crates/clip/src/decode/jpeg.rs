@@ -1,4 +1,5 @@
-//! JPEG by libjpeg-turbo, with the settings of Pillow: accurate integer DCT and smooth upsampling.
+//! JPEG by libjpeg-turbo, with the settings of Pillow: accurate integer DCT and smooth upsampling; what is plain and to be
+//! scaled, by [`scaled`].
 //!
 //! What Pillow tolerates is tolerated: libjpeg's warnings are about bits that look wrong, and the picture is there.
 //! What ends too early is decoded as far as it goes, as Pillow does if asked to, and marked as damaged.
