@@ -17,10 +17,12 @@ pub struct Stream<'a> {
     scans: &'a [u8],
 }
 
-const SOI: u8 = 0xD8;
+/// The start-of-image marker.
+pub const SOI: u8 = 0xD8;
 /// The end-of-image marker.
 pub const EOI: u8 = 0xD9;
-const SOS: u8 = 0xDA;
+/// The start-of-scan marker.
+pub const SOS: u8 = 0xDA;
 const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 
 impl<'a> Stream<'a> {

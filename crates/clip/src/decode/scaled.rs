@@ -21,8 +21,7 @@ use self::transform::{Coefficients, LANES, inverse, weight};
 pub fn decode(jpeg: &[u8], eighths: usize) -> Option<Vec<u8>> {
     let frame = Frame::read(jpeg)?;
     let (bytes, ends) = frame.stretches()?;
-    let (h, v) = (frame.most(|c| c.h), frame.most(|c| c.v));
-    let (across, down) = (frame.width.div_ceil(8 * h), frame.height.div_ceil(8 * v));
+    let (across, down) = (frame.width.div_ceil(8 * frame.h), frame.height.div_ceil(8 * frame.v));
     let stretch = if frame.restart == 0 { across * down } else { frame.restart };
     if ends.len() != (across * down).div_ceil(stretch) {
         return None;
@@ -33,7 +32,7 @@ pub fn decode(jpeg: &[u8], eighths: usize) -> Option<Vec<u8>> {
     let scaled = |length: usize| (length * eighths).div_ceil(8);
     let (width, height) = (scaled(frame.width), scaled(frame.height));
     let mut rgb = vec![0; 3 * width * height];
-    for rows in rgb.chunks_mut(3 * width * v * eighths) {
+    for rows in rgb.chunks_mut(3 * width * frame.v * eighths) {
         row_of_mcus(&mut reader, &mut planes, across)?;
         planes.iter_mut().for_each(transform);
         for (y, row) in rows.chunks_exact_mut(3 * width).enumerate() {
@@ -78,8 +77,7 @@ struct Plane<'a> {
 
 impl<'a> Plane<'a> {
     fn new(frame: &'a Frame, component: &Component, across: usize, eighths: usize) -> Option<Self> {
-        let width = frame.most(|c| c.h) / component.h * eighths;
-        let height = frame.most(|c| c.v) / component.v * eighths;
+        let (width, height) = (frame.h / component.h * eighths, frame.v / component.v * eighths);
         let vectors = (across * component.h).div_ceil(LANES);
         let quanta = frame.tables.quanta.get(component.quanta)?.as_ref()?;
         let frequencies = |k: usize| (usize::from(ZIGZAG[k]) % 8, usize::from(ZIGZAG[k]) / 8);
@@ -112,10 +110,14 @@ impl<'a> Plane<'a> {
         self.width * self.height + 1
     }
 
+    /// Values of a row, some of which may be beyond the picture.
+    fn pitch(&self) -> usize {
+        self.vectors * LANES * self.width
+    }
+
     /// A row of its values, at least as wide as the picture.
     fn row(&self, y: usize) -> &[u8] {
-        let pitch = self.vectors * LANES * self.width;
-        &self.values[y * pitch..][..pitch]
+        &self.values[y * self.pitch()..][..self.pitch()]
     }
 }
 
@@ -179,8 +181,7 @@ fn row_of_mcus(reader: &mut Reader, planes: &mut [Plane], across: usize) -> Opti
 /// From a plane's coefficients to its values.
 #[multiversion(targets("x86_64+avx2"))]
 fn transform(plane: &mut Plane) {
-    let (width, length) = (plane.width, plane.block());
-    let pitch = plane.vectors * LANES * width;
+    let (width, length, pitch) = (plane.width, plane.block(), plane.pitch());
     for (i, blocks) in plane.coefficients.chunks_exact(length).enumerate() {
         let (v, vector) = (i / plane.vectors, i % plane.vectors);
         let out = &mut plane.values[v * plane.height * pitch + vector * LANES * width..];

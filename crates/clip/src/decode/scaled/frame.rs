@@ -1,7 +1,7 @@
 //! What a JPEG says in front of its pixels (ITU-T T.81, B.2), as far as this decoder takes it.
 
 use super::huffman::Table;
-use crate::decode::jpeg_stream::EOI;
+use crate::decode::jpeg_stream::{EOI, SOI, SOS};
 
 /// Coefficients in the order of the file: where they stand in [8, 8], rows from the lowest vertical frequency.
 pub const ZIGZAG: [u8; 64] = [
@@ -14,6 +14,9 @@ pub const ZIGZAG: [u8; 64] = [
 pub struct Frame<'a> {
     pub width: usize,
     pub height: usize,
+    /// Blocks of an MCU beside and below each other, of the component that has most.
+    pub h: usize,
+    pub v: usize,
     /// MCUs between two restart markers; 0 if there are none.
     pub restart: usize,
     pub components: Vec<Component>,
@@ -46,7 +49,7 @@ pub struct Tables {
 impl<'a> Frame<'a> {
     /// `None` for what is not plain, and for what is not sound.
     pub fn read(jpeg: &'a [u8]) -> Option<Self> {
-        let mut rest = jpeg.strip_prefix(&[0xFF, 0xD8])?;
+        let mut rest = jpeg.strip_prefix(&[0xFF, SOI])?;
         let mut tables = Tables::default();
         let (mut restart, mut jfif, mut adobe) = (0, false, None);
         let mut frame: Option<(usize, usize, Vec<Component>)> = None;
@@ -60,12 +63,14 @@ impl<'a> Frame<'a> {
                 0xC4 => tables.huffman(body)?,
                 0xDB => tables.quanta(body)?,
                 0xDD => restart = usize::from(word(body)?),
-                0xDA => {
+                SOS => {
                     let (width, height, mut components) = frame?;
                     start_of_scan(body, &mut components)?;
                     let ids: Vec<u8> = components.iter().map(|c| c.id).collect();
                     let rgb = !jfif && (adobe == Some(0) || adobe.is_none() && ids == *b"RGB");
-                    return (!rgb).then_some(Self { width, height, restart, components, tables, scan: rest });
+                    let most = |of: fn(&Component) -> usize| components.iter().map(of).max();
+                    let (h, v) = (most(|c| c.h)?, most(|c| c.v)?);
+                    return (!rgb).then_some(Self { width, height, h, v, restart, components, tables, scan: rest });
                 }
                 0xE0 => jfif |= body.starts_with(b"JFIF\0"),
                 0xEE if body.starts_with(b"Adobe") => adobe = Some(*body.get(11)?),
@@ -73,11 +78,6 @@ impl<'a> Frame<'a> {
                 _ => return None,
             }
         }
-    }
-
-    /// The most of something that a component has.
-    pub fn most(&self, of: impl Fn(&Component) -> usize) -> usize {
-        self.components.iter().map(of).max().unwrap_or(1)
     }
 
     /// The bytes of the scan without stuffing, and where each stretch between restart markers ends in them; `None` if the
