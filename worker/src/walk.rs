@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use protocol::{Entry, FailureKind, ImagePath, is_picture};
+use protocol::{Entry, FailureKind, ImagePath, is_picture, nanoseconds};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, open, stat, statat};
 
@@ -323,7 +323,9 @@ pub fn examine(path: &Path, image: ImagePath) -> Result<Entry, (FailureKind, Str
 fn state(seen: rustix::io::Result<Stat>) -> Result<(u64, i64), (FailureKind, String)> {
     let seen = seen.map_err(io::Error::from);
     match seen {
-        Ok(s) if is(&s, FileType::RegularFile) => Ok((s.st_size as u64, mtime_ns(&s))),
+        Ok(s) if is(&s, FileType::RegularFile) => {
+            Ok((s.st_size as u64, nanoseconds(s.st_mtime, s.st_mtime_nsec as i64)))
+        }
         Ok(s) if is(&s, FileType::Directory) => Err((FailureKind::Unreadable, IS_FOLDER.into())),
         Ok(_) => Err((FailureKind::Unreadable, "it is not a regular file".into())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Err((FailureKind::Vanished, e.to_string())),
@@ -333,11 +335,6 @@ fn state(seen: rustix::io::Result<Stat>) -> Result<(u64, i64), (FailureKind, Str
 
 fn is(seen: &Stat, kind: FileType) -> bool {
     FileType::from_raw_mode(seen.st_mode) == kind
-}
-
-/// As [`protocol::mtime_ns`] has it.
-fn mtime_ns(seen: &Stat) -> i64 {
-    seen.st_mtime.saturating_mul(1_000_000_000).saturating_add(seen.st_mtime_nsec as i64)
 }
 
 #[cfg(test)]

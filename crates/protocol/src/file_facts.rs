@@ -45,7 +45,12 @@ impl FileFacts {
 
 /// A file's modification time in nanoseconds since 1970.
 pub fn mtime_ns(metadata: &Metadata) -> i64 {
-    metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec())
+    nanoseconds(metadata.mtime(), metadata.mtime_nsec())
+}
+
+/// Seconds, and nanoseconds beyond them, as nanoseconds; the nearest that an index can hold.
+pub fn nanoseconds(seconds: i64, beyond: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(beyond)
 }
 
 #[cfg(test)]

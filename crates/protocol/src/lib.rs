@@ -29,7 +29,7 @@ pub use chunk::{Chunk, Chunker, chunk_name};
 pub use embedding::{Embedding, NotAVector};
 pub use exit::{Exit, tell_error};
 pub use failure::{Failure, FailureKind, Judged};
-pub use file_facts::{FileFacts, mtime_ns};
+pub use file_facts::{FileFacts, mtime_ns, nanoseconds};
 pub use image_path::{BadImagePath, ImagePath, PICTURE_EXTENSIONS, Root, is_picture, path_order};
 pub use layout::IndexPrefix;
 pub use list::read_list;
