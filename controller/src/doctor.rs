@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chrono::Local;
+use disk::RunLock;
 use fleet::{HostSpec, Hosts};
 use protocol::setup::{HostReport, Pictures};
-use protocol::{Exit, IndexMeta, IndexPrefix, RunLock, RunRecord};
+use protocol::{Exit, IndexMeta, IndexPrefix, RunRecord};
 use serde::Serialize;
 
 use crate::Args;

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use disk::{Beating, RunLock};
 use fleet::{HostSpec, Hosts, PathMap};
-use protocol::{Beating, IndexPrefix, RunLock};
+use protocol::IndexPrefix;
 
 use crate::Args;
 use crate::args::absolute;

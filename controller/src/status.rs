@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, Local};
+use disk::{Owner, RunLock};
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
-use protocol::{Exit, Failure, FailureKind, IndexMeta, IndexPrefix, LONGEST_EVENT, Owner, RunLock, RunRecord, lines};
+use protocol::{Exit, Failure, FailureKind, IndexMeta, IndexPrefix, LONGEST_EVENT, RunRecord, lines};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Once};
 
 use clip::{DecodeLimits, DecodeMode};
+use disk::RunLock;
 use fleet::Hosts;
 use protocol::layout::is_file_name;
 use protocol::setup::{Bundle, HostReport};
 use protocol::{
-    Chunk, Command, Event, IndexMeta, IndexPrefix, LONGEST_COMMAND, LONGEST_EVENT, ManifestReader, PartMeta, RunLock,
-    RunRecord, WorkerMeta, decode_line, encode_line, lines, read_list,
+    Chunk, Command, Event, IndexMeta, IndexPrefix, LONGEST_COMMAND, LONGEST_EVENT, ManifestReader, PartMeta, RunRecord,
+    WorkerMeta, decode_line, encode_line, lines, read_list,
 };
 use serde::de::DeserializeOwned;
 use serde_json::from_slice;

@@ -13,9 +13,10 @@ use std::io::{BufRead, Write, stdin, stdout};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use disk::{Beating, RunLock};
 use index::{IndexError, MergeReport, MergeRequest, PartRef, Sources};
 use protocol::layout::is_file_name;
-use protocol::{Beating, Exit, IndexPrefix, LONGEST_EVENT, Proof, RunLock, decode_line, encode_line, lines};
+use protocol::{Exit, IndexPrefix, LONGEST_EVENT, Proof, decode_line, encode_line, lines};
 use serde::Serialize;
 
 pub use args::Args;

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use disk::RunLock;
 use index::{Index, PartRef, Row, publish_part};
 use protocol::{
     Embedding, FORMAT_VERSION, Failure, FailureKind, FileFacts, ImagePath, IndexPrefix, ModelIdentity, PartMeta,
-    RunLock, RunRecord, ScanSummary, encode_line,
+    RunRecord, ScanSummary, encode_line,
 };
 use tempfile::TempDir;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use index::atomic::{Temp, temp_beside};
+use disk::atomic::{Temp, temp_beside};
 use protocol::{IndexPrefix, hash_hex};
 
 /// The most bytes in a folder, but for what was written since it was last looked through.

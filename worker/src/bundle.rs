@@ -86,7 +86,7 @@ pub fn bundle(out: &Path) -> Result<Bundle> {
         glibc: oldest_glibc,
         files,
     };
-    index::atomic::write_json(&out.join(MANIFEST), &bundle)?;
+    disk::atomic::write_json(&out.join(MANIFEST), &bundle)?;
     clear(old)?;
     fs::rename(out, old).with_context(|| format!("cannot rename {} to {}", out.display(), old.display()))?;
     Ok(bundle)

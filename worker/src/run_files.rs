@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use index::atomic::Temp;
+use disk::atomic::Temp;
 use index::{Moved, PartRef, Sorter};
 use protocol::layout::RunDir;
 use protocol::{Chunk, Chunker, Entry, Failure, IndexPrefix, ManifestReader, ManifestWriter, RunRecord, encode_line};
@@ -120,7 +120,7 @@ impl RunFiles {
             for lines in [self.gone, self.failed, self.failed_before, self.moved] {
                 lines.sync()?;
             }
-            index::atomic::write_json(&self.dir.record(), record)?;
+            disk::atomic::write_json(&self.dir.record(), record)?;
         }
         Ok(chunks)
     }

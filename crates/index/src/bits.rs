@@ -8,13 +8,14 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use disk::atomic;
 use memmap2::Mmap;
 use rayon::prelude::*;
 
+use crate::IndexError;
 use crate::code::{Coder, QueryCode, estimate, words};
 use crate::error::FileKind;
 use crate::mapped;
-use crate::{IndexError, atomic};
 
 const HEADER: usize = 64;
 const VERSION: u32 = 1;

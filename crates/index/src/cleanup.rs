@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use disk::atomic::{self, TEMP_MARK};
 use protocol::IndexPrefix;
 
-use crate::atomic::TEMP_MARK;
+use crate::IndexError;
 use crate::current::generations;
-use crate::{IndexError, atomic};
 
 /// How long a generation stays after a newer one took its place, and how old a temporary file of another program must
 /// be to be nobody's.

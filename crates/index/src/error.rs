@@ -11,15 +11,8 @@ use serde_json::Value;
 #[non_exhaustive]
 pub enum IndexError {
     /// The system refused: no space, no permission, the share is gone.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// What was tried, as a verb.
-        action: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
     /// A file's bytes are not what was written.
     #[error("{} is damaged: {what}; {remedy}", path.display())]
     Damaged {
@@ -174,13 +167,13 @@ pub enum IndexError {
 impl IndexError {
     /// For `map_err`: what was tried and on which file.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
+        let error = disk::Error::io(action, path);
+        move |source| error(source).into()
     }
 
     /// True if the file or folder is simply not there.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+        matches!(self, Self::Disk(disk::Error { source, .. }) if source.kind() == io::ErrorKind::NotFound)
     }
 }
 

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use disk::atomic::{self, Temp};
 use polars::prelude::*;
 use protocol::IndexPrefix;
 
 use crate::IndexError;
-use crate::atomic::{self, Temp};
 use crate::brought::{COLUMN, MATRICES, PATHS, file};
 use crate::error::FileKind;
 use crate::meta_file::{read_meta, segments};
@@ -143,5 +143,5 @@ impl ShardWriter {
 }
 
 fn cannot_write(path: &Path, error: PolarsError) -> IndexError {
-    IndexError::Io { action: "write", path: path.into(), source: std::io::Error::other(error) }
+    IndexError::io("write", path)(std::io::Error::other(error))
 }

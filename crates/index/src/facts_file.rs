@@ -9,9 +9,10 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use disk::atomic;
 use protocol::FileFacts;
 
-use crate::{IndexError, atomic};
+use crate::IndexError;
 
 const RECORD: usize = 32;
 const UNKNOWN: i64 = i64::MIN;

@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::IndexError;
 use crate::error::FileKind;
 use crate::row::hex;
-use crate::{IndexError, atomic};
+use disk::atomic;
 
 /// Bytes before the first float.
 pub(crate) const HEADER: usize = 45;

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use disk::atomic::{self, Temp};
 use protocol::layout::WorkerPrefix;
 use protocol::{FORMAT_VERSION, WorkerMeta};
 
 use crate::IndexError;
-use crate::atomic::{self, Temp};
 use crate::flat::FlatWriter;
 use crate::kway::{KWay, Opened, Source};
 use crate::part;

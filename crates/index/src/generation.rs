@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use disk::atomic::{self, TEMP_MARK, Temp};
 use protocol::layout::generation_name;
 use protocol::{FirstPassMeta, IndexMeta, IndexPrefix, SegmentMeta};
 
 use crate::IndexError;
-use crate::atomic::{self, TEMP_MARK, Temp};
 use crate::bits::BitsWriter;
 use crate::error::FileKind;
 use crate::flat::{FlatFile, FlatWriter};

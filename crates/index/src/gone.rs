@@ -60,7 +60,7 @@ impl Gone {
 /// A run's list that cannot be read.
 pub(crate) fn bad(path: &Path, error: BadManifest) -> IndexError {
     match error {
-        BadManifest::Unreadable { source, .. } => IndexError::Io { action: "read", path: path.into(), source },
+        BadManifest::Unreadable { source, .. } => IndexError::io("read", path)(source),
         damaged => FileKind::Run.damaged(path, damaged.to_string()),
     }
 }

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 
+use disk::atomic;
 use protocol::{Entry, Failure, ImagePath, IndexPrefix, encode_line};
 use serde::{Deserialize, Serialize};
 
-use crate::{IndexError, atomic};
+use crate::IndexError;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Line {

@@ -11,7 +11,6 @@
 //! - Memory is bounded by row groups, never by the size of an index.
 #![warn(missing_docs)]
 
-pub mod atomic;
 mod bits;
 mod brought;
 mod cleanup;

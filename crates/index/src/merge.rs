@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::{SecondsFormat, Utc};
+use disk::atomic;
 use protocol::{FORMAT_VERSION, Failure, IndexMeta, IndexPrefix, ModelIdentity, Proof, VERSION, WorkerMeta};
 
 use crate::current::{self, Current};
@@ -18,7 +19,7 @@ use crate::ledger::Ledger;
 use crate::meta_file::segments;
 use crate::row_reader::RowFile;
 use crate::take_in::{Candidate, Counts, Kind, take_in};
-use crate::{IndexError, atomic, cleanup, proof};
+use crate::{IndexError, cleanup, proof};
 
 /// What to merge.
 pub struct MergeRequest<'a> {

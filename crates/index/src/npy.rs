@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use half::f16;
 
-use crate::{IndexError, atomic};
+use crate::IndexError;
+use disk::atomic;
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// More than any header of a matrix.

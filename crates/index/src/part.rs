@@ -5,10 +5,10 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use disk::atomic::{self, Temp};
 use protocol::{Embedding, FORMAT_VERSION, ImagePath, IndexPrefix, PartMeta};
 
 use crate::IndexError;
-use crate::atomic::{self, Temp};
 use crate::error::FileKind;
 use crate::row::{Row, RowsHash, StoredRow};
 use crate::row_reader::RowFile;

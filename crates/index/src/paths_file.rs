@@ -9,7 +9,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::{IndexError, atomic};
+use crate::IndexError;
+use disk::atomic;
 
 /// Offsets that are written at once.
 const AT_ONCE: usize = 8192;

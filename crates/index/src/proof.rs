@@ -2,11 +2,12 @@
 
 use std::fs;
 
+use disk::atomic;
 use protocol::layout::RunDir;
 use protocol::{Entry, Failure, ManifestReader, Proof, RunRecord};
 
 use crate::error::FileKind;
-use crate::{IndexError, atomic, gone};
+use crate::{IndexError, gone};
 
 /// Failures that the run's scan saw.
 pub(crate) fn scan_failures(run: &RunDir) -> Result<Vec<Failure>, IndexError> {

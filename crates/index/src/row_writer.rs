@@ -5,13 +5,14 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use disk::atomic;
 use polars::prelude::*;
 use protocol::ImagePath;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::IndexError;
 use crate::row::{RowsHash, StoredRow, hex, is_normalised};
 use crate::seal::{self, Seal};
-use crate::{IndexError, atomic};
 
 /// Key under which a file's own metadata stands, as JSON.
 pub(crate) const META_KEY: &str = "imagefleet";
@@ -179,14 +180,14 @@ impl RowWriter {
     /// The system's own words if it was the disk that refused, else polars' words.
     fn cause(&self, error: PolarsError) -> IndexError {
         match lock(&self.output).error.take() {
-            Some(source) => IndexError::Io { action: "write", path: self.path.clone(), source },
+            Some(source) => IndexError::io("write", &self.path)(source),
             None => polars_error(&self.path, error),
         }
     }
 }
 
 fn polars_error(path: &Path, error: PolarsError) -> IndexError {
-    IndexError::Io { action: "write", path: path.into(), source: io::Error::other(error) }
+    IndexError::io("write", path)(io::Error::other(error))
 }
 
 struct Output {

@@ -10,10 +10,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use disk::atomic::{self, Temp};
 use protocol::{FirstPassMeta, IndexMeta, IndexPrefix};
 
 use crate::IndexError;
-use crate::atomic::{self, Temp};
 use crate::bits::Bits;
 use crate::error::FileKind;
 use crate::facts_file::{FactsFile, FactsWriter};

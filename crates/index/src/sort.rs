@@ -118,7 +118,7 @@ impl<T: Ord + DeserializeOwned> Iterator for Sorted<T> {
 }
 
 fn temporary(action: &'static str) -> impl FnOnce(io::Error) -> IndexError {
-    move |source| IndexError::Io { action, path: std::env::temp_dir(), source }
+    IndexError::io(action, &std::env::temp_dir())
 }
 
 #[cfg(test)]

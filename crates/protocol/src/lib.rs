@@ -13,7 +13,6 @@ mod file_facts;
 mod image_path;
 pub mod layout;
 mod list;
-mod lock;
 mod manifest;
 pub mod map;
 mod message;
@@ -33,7 +32,6 @@ pub use file_facts::{FileFacts, mtime_ns, nanoseconds};
 pub use image_path::{BadImagePath, ImagePath, PICTURE_EXTENSIONS, Root, is_picture, path_order};
 pub use layout::IndexPrefix;
 pub use list::read_list;
-pub use lock::{Beating, Held, Owner, RunLock};
 pub use manifest::{BadManifest, Entry, ManifestReader, ManifestWriter};
 pub use message::{Command, Event, HostFacts, LONGEST_COMMAND, LONGEST_EVENT, ScanSummary, decode_line, encode_line};
 pub use meta::{

@@ -1,4 +1,4 @@
-//! Files appear whole or not at all: write beside, sync, rename, sync the folder. Nothing else in this crate renames.
+//! Files appear whole or not at all: write beside, sync, rename, sync the folder. Nothing else renames.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::IndexError;
+use crate::Error;
 
 /// What every temporary name holds, so that leftovers of killed programs can be told.
 pub const TEMP_MARK: &str = ".tmp-";
@@ -55,8 +55,8 @@ impl Temp {
     }
 
     /// Renames it to `target`, in the same folder, and syncs the folder.
-    pub fn publish(mut self, target: &Path) -> Result<(), IndexError> {
-        fs::rename(&self.path, target).map_err(IndexError::io("rename into place", target))?;
+    pub fn publish(mut self, target: &Path) -> Result<(), Error> {
+        fs::rename(&self.path, target).map_err(Error::io("rename into place", target))?;
         self.published = true;
         sync_parent(target)
     }
@@ -71,27 +71,27 @@ impl Drop for Temp {
 }
 
 /// Creates a file that must not exist yet.
-pub fn create_new(path: &Path) -> Result<File, IndexError> {
-    OpenOptions::new().read(true).write(true).create_new(true).open(path).map_err(IndexError::io("create", path))
+pub fn create_new(path: &Path) -> Result<File, Error> {
+    OpenOptions::new().read(true).write(true).create_new(true).open(path).map_err(Error::io("create", path))
 }
 
 /// Creates a folder and those above it.
-pub fn create_dir(path: &Path) -> Result<(), IndexError> {
-    fs::create_dir_all(path).map_err(IndexError::io("create the folder", path))
+pub fn create_dir(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(Error::io("create the folder", path))
 }
 
 /// Replaces `path` by `bytes`: readers see the old file or the new one, whole.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<(), IndexError> {
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let temp = Temp::beside(path);
     let mut file = create_new(temp.path())?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(IndexError::io("write", path))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io("write", path))?;
     drop(file);
     temp.publish(path)
 }
 
 /// Replaces `path` by `value` as indented JSON.
-pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), IndexError> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(|e| IndexError::Io {
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(|e| Error {
         action: "encode",
         path: path.into(),
         source: e.into(),
@@ -101,7 +101,7 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), IndexError
 }
 
 /// Makes `target` name the same bytes as `source`: a hard link, else a copy; either way by rename.
-pub fn link_or_copy(source: &Path, target: &Path) -> Result<(), IndexError> {
+pub fn link_or_copy(source: &Path, target: &Path) -> Result<(), Error> {
     let temp = Temp::beside(target);
     if fs::hard_link(source, temp.path()).is_err() {
         copy_synced(source, temp.path())?;
@@ -109,15 +109,15 @@ pub fn link_or_copy(source: &Path, target: &Path) -> Result<(), IndexError> {
     temp.publish(target)
 }
 
-fn copy_synced(source: &Path, target: &Path) -> Result<(), IndexError> {
-    let mut from = File::open(source).map_err(IndexError::io("open", source))?;
+fn copy_synced(source: &Path, target: &Path) -> Result<(), Error> {
+    let mut from = File::open(source).map_err(Error::io("open", source))?;
     let mut to = create_new(target)?;
-    io::copy(&mut from, &mut to).and_then(|_| to.sync_all()).map_err(IndexError::io("copy to", target))
+    io::copy(&mut from, &mut to).and_then(|_| to.sync_all()).map_err(Error::io("copy to", target))
 }
 
 /// Syncs a folder, so that renames in it survive a power cut. Some network file systems refuse this; they order
 /// renames by themselves.
-pub fn sync_dir(dir: &Path) -> Result<(), IndexError> {
+pub fn sync_dir(dir: &Path) -> Result<(), Error> {
     match File::open(dir).and_then(|d| d.sync_all()) {
         Err(e)
             if !matches!(
@@ -125,28 +125,26 @@ pub fn sync_dir(dir: &Path) -> Result<(), IndexError> {
                 io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
             ) =>
         {
-            Err(IndexError::Io { action: "sync the folder", path: dir.into(), source: e })
+            Err(Error { action: "sync the folder", path: dir.into(), source: e })
         }
         _ => Ok(()),
     }
 }
 
 /// Syncs the folder that holds `path`.
-pub fn sync_parent(path: &Path) -> Result<(), IndexError> {
+pub fn sync_parent(path: &Path) -> Result<(), Error> {
     sync_dir(folder_of(path))
 }
 
 /// The folder that holds `path`.
-pub(crate) fn folder_of(path: &Path) -> &Path {
+pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Removes a file; that it is not there is fine.
-pub fn remove_file(path: &Path) -> Result<(), IndexError> {
+pub fn remove_file(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            Err(IndexError::Io { action: "remove", path: path.into(), source: e })
-        }
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error { action: "remove", path: path.into(), source: e }),
         _ => Ok(()),
     }
 }
