@@ -17,7 +17,7 @@ pub struct Error {
 
 impl Error {
     /// For `map_err`: what was tried, and with which file.
-    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self { action, path, source }
     }

@@ -166,7 +166,7 @@ pub enum IndexError {
 
 impl IndexError {
     /// For `map_err`: what was tried and on which file.
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let error = disk::Error::io(action, path);
         move |source| error(source).into()
     }

@@ -93,7 +93,7 @@ impl Published {
         {
             folder.keep();
         }
-        done
+        Ok(done?)
     }
 }
 

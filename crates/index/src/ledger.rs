@@ -112,7 +112,7 @@ impl Ledger {
             return Ok(());
         }
         atomic::create_dir(prefix.dir())?;
-        atomic::write(&prefix.failures(), text.as_bytes())
+        Ok(atomic::write(&prefix.failures(), text.as_bytes())?)
     }
 }
 

@@ -55,17 +55,17 @@ pub(crate) fn publish(prefix: &IndexPrefix, meta: PartMeta, mut rows: Vec<Stored
                 Ok((standing, _)) if same_work(&standing.meta, &meta) => return Ok(standing.meta),
                 // Damaged, of another root or an older format: the name promises what this part holds.
                 Ok(_) | Err(IndexError::Damaged { .. } | IndexError::OlderFormat { .. }) => {
-                    return temp.publish(&target).map(|()| meta);
+                    return Ok(temp.publish(&target).map(|()| meta)?);
                 }
                 Err(e) if e.is_not_found() => {}
                 Err(e) => return Err(e),
             },
         }
         match fs::hard_link(temp.path(), &target) {
-            Ok(()) => return atomic::sync_parent(&target).map(|()| meta),
+            Ok(()) => return Ok(atomic::sync_parent(&target).map(|()| meta)?),
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => continue,
             // No hard links here: the look above and a rename must do. Both parts hold the same pictures.
-            Err(_) => return temp.publish(&target).map(|()| meta),
+            Err(_) => return Ok(temp.publish(&target).map(|()| meta)?),
         }
     }
 }

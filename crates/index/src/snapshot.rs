@@ -114,7 +114,7 @@ fn extract(segment: &Segment, root: &str, paths: &Path, facts: &Path) -> Result<
     facts_writer.finish()?;
     let [unfinished_paths, unfinished_facts] = unfinished;
     unfinished_paths.publish(paths)?;
-    unfinished_facts.publish(facts)
+    Ok(unfinished_facts.publish(facts)?)
 }
 
 /// A copy that is not whole is made again, once.
