@@ -25,7 +25,8 @@ pub struct Args {
     #[arg(long, value_name = "P")]
     pub index_prefix: Option<PathBuf>,
 
-    /// The machines. Default: ./hosts, else hosts in your configuration folder, else this machine alone.
+    /// The machines. Default: ./hosts, else hosts in your configuration folder, else this machine alone. One that is not
+    /// named counts only if nobody but you and root can have written it.
     #[arg(long, value_name = "FILE")]
     pub hosts: Option<PathBuf>,
 

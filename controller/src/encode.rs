@@ -9,7 +9,7 @@ mod worker;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use fleet::{HostSpec, Hosts, Incoming};
+use fleet::{HostSpec, HostsFile, Incoming};
 use protocol::{Chunk, Command, Failure, Stages};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -72,7 +72,7 @@ pub async fn encode(
     if found.chunks.is_empty() {
         return Ok(run.report(begun));
     }
-    let mut roster = Roster::new(Hosts::file(job.args.hosts.as_deref()));
+    let mut roster = Roster::new(HostsFile::find(job.args.hosts.as_deref()));
     let (sender, mut incoming) = mpsc::channel::<Told>(4096);
     run.start_all(&sender);
     let mut trying: JoinSet<Tried> = JoinSet::new();

@@ -24,11 +24,18 @@ mod view;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use fleet::HostsError;
 use protocol::{Exit, Proof};
 
 pub use args::Args;
 use interrupt::Interrupt;
 use job::Job;
+
+/// The exit code for an error of [`run`].
+pub fn exit_of(error: &anyhow::Error) -> Exit {
+    let usage = error.downcast_ref::<HostsError>().is_some_and(HostsError::is_usage);
+    if usage { Exit::Usage } else { Exit::Failed }
+}
 
 /// Does what the command line says.
 pub fn run(args: Args) -> Result<Exit> {

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
-use fleet::Hosts;
+use fleet::{Hosts, HostsError};
 use protocol::Exit;
 
 pub use crate::args::Args;
@@ -49,7 +49,8 @@ pub struct WrongUsage(String);
 
 /// The exit code for an error of [`run`].
 pub fn exit_of(error: &anyhow::Error) -> Exit {
-    if error.is::<WrongUsage>() { Exit::Usage } else { Exit::Failed }
+    let usage = error.is::<WrongUsage>() || error.downcast_ref::<HostsError>().is_some_and(HostsError::is_usage);
+    if usage { Exit::Usage } else { Exit::Failed }
 }
 
 /// Asks and shows, unless the person interrupts.

@@ -3,103 +3,9 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::{NoProgram, PathMap, state};
-
-/// Where lists, logs and programs are on a host whose line names no work_dir: below the home folder.
-const WORK_DIR: &str = ".local/state/imagefleet";
-
-/// One machine, with the defaults of the `*` line filled in.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HostSpec {
-    /// Its name, as ssh knows it; `localhost` needs no ssh.
-    pub name: String,
-    /// User to log in as.
-    pub user: Option<String>,
-    /// Port of its sshd.
-    pub port: Option<u16>,
-    /// Private key.
-    pub identity_file: Option<PathBuf>,
-    /// A file for `ssh -F`.
-    pub ssh_config: Option<PathBuf>,
-    /// Its share of the work; the weights of all hosts sum to 1.
-    pub weight: f64,
-    /// Pictures to encode at once.
-    pub batch_size: Option<usize>,
-    /// Memory that its worker may use.
-    pub ram_gb: Option<f64>,
-    /// Threads that its worker may use.
-    pub threads: Option<usize>,
-    /// Folder there for lists, logs and programs.
-    pub work_dir: Option<String>,
-    /// Paths here to paths there.
-    pub path_map: PathMap,
-    /// Queries go to this host unless one is named.
-    pub query: bool,
-    /// The words of its own line behind its name, without those of the `*` line.
-    pub words: Vec<String>,
-}
-
-impl HostSpec {
-    /// A machine of which nothing but the name is known.
-    pub fn bare(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            user: None,
-            port: None,
-            identity_file: None,
-            ssh_config: None,
-            weight: 1.0,
-            batch_size: None,
-            ram_gb: None,
-            threads: None,
-            work_dir: None,
-            path_map: PathMap::default(),
-            query: false,
-            words: Vec::new(),
-        }
-    }
-
-    /// Whether programs run on it directly, without ssh.
-    pub fn is_local(&self) -> bool {
-        self.name == "localhost"
-    }
-}
-
-impl HostSpec {
-    /// A path of this machine as the host sees it.
-    pub fn path_there(&self, here: &str) -> String {
-        if self.is_local() { here.to_owned() } else { self.path_map.to_remote(here) }
-    }
-
-    /// A path of the host as this machine sees it.
-    pub fn path_here(&self, there: &str) -> String {
-        if self.is_local() { there.to_owned() } else { self.path_map.to_local(there) }
-    }
-
-    /// A place in the host's work folder, or the folder itself if `below` is empty.
-    pub fn work(&self, below: &str) -> String {
-        let dir = match (&self.work_dir, self.is_local()) {
-            (Some(dir), _) => dir.clone(),
-            (None, true) => state::state_dir().to_string_lossy().into_owned(),
-            (None, false) => WORK_DIR.to_owned(),
-        };
-        if below.is_empty() { dir } else { format!("{dir}/{below}") }
-    }
-
-    /// Its line for a hosts file, as it is there but for the weight.
-    pub fn line(&self, weight: &str) -> String {
-        let words = self.words.iter().filter(|word| !word.starts_with("weight=")).map(|word| quoted(word));
-        [quoted(&self.name), format!("weight={weight}")].into_iter().chain(words).collect::<Vec<_>>().join(" ")
-    }
-
-    /// A program of the set, as the host starts it: beside this one here, from the current bundle there.
-    pub fn program(&self, name: &str) -> Result<String, NoProgram> {
-        if self.is_local() {
-            return Ok(crate::program(name)?.to_string_lossy().into_owned());
-        }
-        Ok(self.work(&format!("current/bin/{name}")))
-    }
-}
+use crate::hosts_file::Chosen;
+use crate::hosts_words::{check_name, others, split_words};
+use crate::{HostSpec, PathMap};
 
 /// All machines, in the order of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,12 +22,41 @@ pub struct Hosts {
 #[derive(Debug, thiserror::Error)]
 pub enum HostsError {
     /// The file could not be read.
-    #[error("cannot read the hosts file {file}")]
+    #[error("cannot read the hosts file {file}: {why}")]
     Unreadable {
         /// The file.
         file: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        why: String,
+    },
+    /// Nobody named the file, and another than this person could have written it.
+    #[error(
+        "the hosts file {file} is not obeyed: {why}, and who can change it decides what runs as you. If it is meant, say \
+         so: --hosts {file}"
+    )]
+    Untrusted {
+        /// The file.
+        file: PathBuf,
+        /// Whose it could be.
+        why: String,
+    },
+    /// It is the hosts file of another program.
+    #[error("{file}:{line}: this is {whose}, not a list of machines for Imagefleet; name yours: --hosts FILE")]
+    NotOurs {
+        /// The file.
+        file: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What it is.
+        whose: &'static str,
+    },
+    /// Something is wrong with a file that was chosen for this reason.
+    #[error("{error} ({why})")]
+    Chosen {
+        /// What is wrong.
+        error: Box<Self>,
+        /// Why this file was read.
+        why: Chosen,
     },
     /// A line that cannot be understood.
     #[error("{file}:{line}: {word:?}: {what}")]
@@ -151,6 +86,17 @@ pub enum HostsError {
     },
 }
 
+impl HostsError {
+    /// Whether the command line is to be changed, not the file.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Untrusted { .. } => true,
+            Self::Chosen { error, .. } => error.is_usage(),
+            _ => false,
+        }
+    }
+}
+
 const KEYS: &str =
     "user, port, identity_file, ssh_config, weight, batch_size, ram_gb, threads, work_dir, path_map, query";
 
@@ -159,28 +105,17 @@ const KEYS: &str =
 struct Settings(HashMap<&'static str, String>, PathMap, Vec<String>);
 
 impl Hosts {
-    /// The hosts file as given, else `hosts` in the current folder, else in the user's configuration folder.
-    pub fn file(explicit: Option<&Path>) -> Option<PathBuf> {
-        let places = [PathBuf::from("hosts"), state::config_dir().join("hosts")];
-        explicit.map(Path::to_owned).or_else(|| places.into_iter().find(|p| p.is_file()))
-    }
-
-    /// What [`Hosts::file`] holds; where there is none, this machine alone.
-    pub fn find(explicit: Option<&Path>) -> Result<Self, HostsError> {
-        match Self::file(explicit) {
-            Some(file) => {
-                let text = std::fs::read_to_string(&file)
-                    .map_err(|source| HostsError::Unreadable { file: file.clone(), source })?;
-                Self::parse(&text, &file)
-            }
-            None => {
-                Ok(Self { hosts: vec![HostSpec::bare("localhost")], scaled_from: None, shared: PathMap::default() })
-            }
-        }
-    }
-
-    /// Reads the text of a hosts file; `file` is named in errors.
+    /// Reads the text of a hosts file; `file` is named in errors, and relative paths in it are below its folder.
     pub fn parse(text: &str, file: &Path) -> Result<Self, HostsError> {
+        // Editors of other systems put it there.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        Self::lines(text, file).map_err(|error| match (&error, others(text)) {
+            (HostsError::Line { .. }, Some((line, whose))) => HostsError::NotOurs { file: file.into(), line, whose },
+            _ => error,
+        })
+    }
+
+    fn lines(text: &str, file: &Path) -> Result<Self, HostsError> {
         let fault = |line: usize, word: &str, what: &str| HostsError::Line {
             file: file.into(),
             line,
@@ -195,9 +130,7 @@ impl Hosts {
             if name.contains('=') {
                 return Err(fault(number, name, "a line begins with the machine's name (or * for defaults)"));
             }
-            if name.is_empty() || name.starts_with('-') {
-                return Err(fault(number, name, "a machine's name cannot be empty or begin with a dash"));
-            }
+            check_name(name).map_err(|what| fault(number, name, &what))?;
             let mut settings = Settings::default();
             for word in words {
                 settings.take(word).map_err(|what| fault(number, word, &what))?;
@@ -215,12 +148,13 @@ impl Hosts {
             return Err(HostsError::Empty { file: file.into() });
         }
         let weighted = lines.iter().filter(|(_, _, s)| s.get("weight", &defaults).is_some()).count();
+        let folder = file.parent().unwrap_or(Path::new(""));
         let mut hosts = Vec::new();
         for (number, name, settings) in &lines {
             if weighted > 0 && settings.get("weight", &defaults).is_none() {
                 return Err(fault(*number, name, "other hosts have a weight, this one has none; give it one too"));
             }
-            hosts.push(settings.host(name, &defaults).map_err(|(word, what)| fault(*number, &word, &what))?);
+            hosts.push(settings.host(name, &defaults, folder));
         }
         let sum: f64 = hosts.iter().map(|h| h.weight).sum();
         hosts.iter_mut().for_each(|h| h.weight /= sum);
@@ -273,17 +207,19 @@ impl Settings {
         self.0.get(key).or_else(|| defaults.0.get(key)).map(String::as_str)
     }
 
-    fn host(&self, name: &str, defaults: &Self) -> Result<HostSpec, (String, String)> {
+    fn host(&self, name: &str, defaults: &Self, folder: &Path) -> HostSpec {
+        // The current folder may be a stranger's. ssh itself reads ~ and %.
+        let path = |text: String| if text.starts_with(['~', '%']) { text.into() } else { folder.join(text) };
         let text = |key: &str| self.get(key, defaults).map(str::to_owned);
         fn number<T: std::str::FromStr>(value: Option<String>) -> Option<T> {
             value.and_then(|v| v.parse().ok())
         }
-        Ok(HostSpec {
+        HostSpec {
             name: name.to_owned(),
             user: text("user"),
             port: number(text("port")),
-            identity_file: text("identity_file").map(PathBuf::from),
-            ssh_config: text("ssh_config").map(PathBuf::from),
+            identity_file: text("identity_file").map(path),
+            ssh_config: text("ssh_config").map(path),
             weight: number(text("weight")).unwrap_or(1.0),
             batch_size: number(text("batch_size")),
             ram_gb: number(text("ram_gb")),
@@ -292,7 +228,7 @@ impl Settings {
             path_map: self.1.clone().or(&defaults.1),
             query: text("query").as_deref() == Some("yes"),
             words: self.2.clone(),
-        })
+        }
     }
 }
 
@@ -317,37 +253,6 @@ fn check(key: &str, value: &str) -> Result<(), String> {
         "work_dir" if !value.starts_with('/') => Err("work_dir must be an absolute path".into()),
         _ => Ok(()),
     }
-}
-
-/// A word so that [`split_words`] reads it again as it is.
-fn quoted(word: &str) -> String {
-    let plain = !word.contains(|c: char| c.is_whitespace() || "'\"#".contains(c));
-    if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\"'\"'")) }
-}
-
-/// Words of a line: separated by blanks; quotes keep blanks; `#` begins a comment outside quotes.
-fn split_words(line: &str) -> Result<Vec<String>, &'static str> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote = None;
-    for c in line.chars() {
-        match quote {
-            Some(q) if c == q => quote = None,
-            Some(_) => word.get_or_insert_default().push(c),
-            None if c == '"' || c == '\'' => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            None if c == '#' && word.is_none() => break,
-            None if c.is_whitespace() => words.extend(word.take()),
-            None => word.get_or_insert_default().push(c),
-        }
-    }
-    if quote.is_some() {
-        return Err("a quote is not closed");
-    }
-    words.extend(word);
-    Ok(words)
 }
 
 #[cfg(test)]
@@ -414,11 +319,57 @@ mod tests {
             ("a\n\"\"", "\"\""),
             ("a\nb port=1 port=2", "port=2"),
             ("a\nb user=", "user="),
+            ("a\nb:2222", "b port=2222"),
+            ("a\njoe@b:22 weight=1", "joe@b port=22"),
+            ("a\n[fe80::1]:2222", "fe80::1 port=2222"),
+            ("a\nssh://b:2222", "port="),
+            ("a\nb:c", "\"b:c\""),
         ] {
             let text = if text == "x\na" { "a\na" } else { text };
             let error = parse(text).unwrap_err();
             assert!(error.starts_with("hosts:2: ") && error.contains(word), "{text:?}: {error}");
         }
         assert!(parse("# nothing\n").unwrap_err().contains("no host"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_addresses_are_taken() {
+        let hosts = parse("\u{feff}a port=22\r\n10.0.0.7\r\nfe80::1%eth0\r\njoe@::1\r\n").unwrap().hosts;
+        let names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
+        assert_eq!(names, ["a", "10.0.0.7", "fe80::1%eth0", "joe@::1"]);
+    }
+
+    #[test]
+    fn files_of_a_config_are_beside_the_hosts_file_and_never_in_the_current_folder() {
+        let hosts =
+            Hosts::parse("a ssh_config=ssh/c identity_file=~/id\nb ssh_config=/c", Path::new("/h/hosts")).unwrap();
+        let [a, b] = &hosts.hosts[..] else { panic!("{hosts:?}") };
+        assert_eq!(
+            (a.ssh_config.as_deref(), b.ssh_config.as_deref()),
+            (Some("/h/ssh/c".as_ref()), Some("/c".as_ref()))
+        );
+        assert_eq!(
+            (a.identity_file.as_deref(), a.line("1")),
+            (Some("~/id".as_ref()), "a weight=1 ssh_config=ssh/c identity_file=~/id".into())
+        );
+    }
+
+    #[test]
+    fn the_hosts_files_of_others_are_told() {
+        for (text, line, whose) in [
+            ("127.0.0.1 localhost\n::1 localhost\n", 1, "/etc/hosts"),
+            ("# made by the system\n\n::1\tlocalhost ip6-localhost\n", 3, "/etc/hosts"),
+            ("mail.example.com\n\n[web]\nfoo.example.com\n", 3, "Ansible"),
+            ("[db:children]\nweb\n", 1, "Ansible"),
+            ("jumper ansible_port=5555 ansible_host=192.0.2.50\n", 1, "Ansible"),
+            ("www[01:50].example.com\n", 1, "Ansible"),
+            ("---\nall:\n  hosts:\n", 1, "Ansible"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(
+                error.starts_with(&format!("hosts:{line}: this is ")) && error.contains(whose),
+                "{text:?}: {error}"
+            );
+        }
     }
 }
