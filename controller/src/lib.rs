@@ -43,6 +43,7 @@ pub fn run(args: Args) -> Result<Exit> {
     let exit = runtime.block_on(go(args));
     // Nothing that is still open, as a read from a lost machine, may hold up the end.
     runtime.shutdown_background();
+    fleet::end_connections();
     exit
 }
 

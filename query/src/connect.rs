@@ -58,6 +58,7 @@ pub async fn connect(spec: &HostSpec) -> Result<UnixStream> {
         bail!("{}", old());
     }
     let forward = host.forward_kept(socket).await?;
+    host.reaches(&forward, socket).await?;
     let stream = UnixStream::connect(forward.path()).await;
     stream.with_context(|| format!("{}: the server there does not answer", spec.name))
 }

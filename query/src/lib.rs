@@ -78,6 +78,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     });
     // A write that nobody reads must not keep an interrupted program.
     runtime.shutdown_background();
+    fleet::end_connections();
     result
 }
 

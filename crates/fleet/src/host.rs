@@ -192,6 +192,21 @@ impl Host {
         Ok(Forward::open(here))
     }
 
+    /// Fails if connections to `socket` do not get through this forward of it, as where forwarding is switched off: then
+    /// what connects only sees its end. Whoever listens there sees a connection on which nothing comes.
+    pub async fn reaches(&self, forward: &Forward, socket: &str) -> Result<(), HostError> {
+        let Link::Ssh(ssh) = &self.link else { return Ok(()) };
+        if ssh.lets_through(forward.path()).await? {
+            return Ok(());
+        }
+        let task = format!("reach {socket}");
+        let there = self.run("test", &["-S".into(), socket.into()], b"", self.limits.answer).await?;
+        if there.status.success() {
+            return Err(self.error(HostErrorKind::ForwardingOff, task, ""));
+        }
+        Err(self.error(HostErrorKind::Other, task, "there is no such socket"))
+    }
+
     /// The connection that can forward to this socket; `None` on this machine.
     fn can_forward(&self, socket: &str) -> Result<Option<&Arc<Ssh>>, HostError> {
         let Link::Ssh(ssh) = &self.link else { return Ok(None) };
@@ -208,7 +223,8 @@ impl Host {
         if let Link::Ssh(ssh) = self.link
             && let Ok(ssh) = Arc::try_unwrap(ssh)
         {
-            ssh.close().await;
+            // A lost connection is closed; ending one may take a moment.
+            let _ = tokio::task::spawn_blocking(|| drop(ssh)).await;
         }
     }
 
@@ -235,8 +251,11 @@ impl Host {
                     self.error(HostErrorKind::Other, format!("start {program}"), format!("cannot write {log}: {e}"))
                 })?;
                 Process::here(OsStr::new(program), args, stderr).map_err(|e| {
-                    let missing = e.kind() == io::ErrorKind::NotFound;
-                    let kind = if missing { HostErrorKind::ProgramMissing } else { HostErrorKind::Other };
+                    let kind = match e.kind() {
+                        io::ErrorKind::NotFound => HostErrorKind::ProgramMissing,
+                        io::ErrorKind::PermissionDenied => HostErrorKind::ProgramBarred,
+                        _ => HostErrorKind::Other,
+                    };
                     self.error(kind, format!("start {program}"), e)
                 })
             }

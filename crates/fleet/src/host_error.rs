@@ -37,6 +37,16 @@ pub enum HostErrorKind {
     Lost,
     /// The program to be started is not there.
     ProgramMissing,
+    /// The program is there, but may not be started.
+    ProgramBarred,
+    /// It closes connections before anybody can log in, each time.
+    TurnedAway,
+    /// It allows no more sessions on one connection.
+    NoSession,
+    /// It forwards no sockets.
+    ForwardingOff,
+    /// The start-up files of the account there, or its shell, are in the way; the source tells how.
+    StartUp,
     /// Anything else; the source tells.
     Other,
 }
@@ -95,6 +105,30 @@ fn remedy(kind: HostErrorKind, by_hand: &str) -> String {
         ),
         HostErrorKind::Lost => ": the connection was lost; what runs there ends by itself within a minute".into(),
         HostErrorKind::ProgramMissing => ": there is no such program; run setup_workers.sh".into(),
+        HostErrorKind::ProgramBarred => {
+            ": it is there, but may not be started; is its folder on a file system that is mounted noexec? Set work_dir= in \
+             hosts to a folder on another one"
+                .into()
+        }
+        HostErrorKind::TurnedAway => {
+            ": it closes the connection before anybody can log in, three times now; do too many log in at once \
+             (MaxStartups in its sshd_config), or does it bar this machine?"
+                .into()
+        }
+        HostErrorKind::NoSession => {
+            ": it allows no further session on one connection; raise MaxSessions in its sshd_config, to 10 as is usual"
+                .into()
+        }
+        HostErrorKind::ForwardingOff => {
+            ": it forwards no sockets; set AllowTcpForwarding and AllowStreamLocalForwarding to yes in its sshd_config, and \
+             look for restrictions of your key there"
+                .into()
+        }
+        HostErrorKind::StartUp => {
+            ": start-up files of the account there (as .bashrc) are in the way, or its shell is none; let them end at once \
+             where there is no terminal, by a first line: [ -t 0 ] || return"
+                .into()
+        }
         HostErrorKind::Other if by_hand.is_empty() => String::new(),
         HostErrorKind::Other => format!("; try by hand: {by_hand}"),
     }
@@ -117,6 +151,13 @@ impl HostErrorKind {
             ("Network is unreachable", Self::Unreachable),
             ("Host is down", Self::Unreachable),
             ("timed out", Self::TimedOut),
+            // Said also where a jump host, which has told more, could go no further.
+            ("kex_exchange_identification: Connection closed", Self::TurnedAway),
+            ("kex_exchange_identification: read: Connection reset", Self::TurnedAway),
+            ("ssh_exchange_identification: Connection closed", Self::TurnedAway),
+            ("ssh_exchange_identification: read: Connection reset", Self::TurnedAway),
+            ("Exceeded MaxStartups", Self::TurnedAway),
+            ("Not allowed at this time", Self::TurnedAway),
         ];
         kinds.into_iter().find(|(words, _)| said.contains(words)).map_or(Self::Other, |(_, kind)| kind)
     }
@@ -143,6 +184,16 @@ mod tests {
                 HostErrorKind::HostKeyChanged,
             ),
             ("joe@a: Permission denied (publickey).", HostErrorKind::PermissionDenied),
+            (
+                "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 10.0.0.7 port 22",
+                HostErrorKind::TurnedAway,
+            ),
+            ("kex_exchange_identification: read: Connection reset by peer", HostErrorKind::TurnedAway),
+            (
+                "channel 0: open failed: connect failed: Connection refused\r\nstdio forwarding failed\r\n\
+                 kex_exchange_identification: Connection closed by remote host",
+                HostErrorKind::Refused,
+            ),
             ("Connection closed by UNKNOWN port 65535", HostErrorKind::Other),
         ] {
             assert_eq!(HostErrorKind::of_connection(said), kind, "{said}");

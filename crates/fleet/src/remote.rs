@@ -1,7 +1,7 @@
 //! How a program and its arguments reach a machine. No shell ever reads an argument as anything but data, and the
-//! login shell there may be any (also fish or csh): ssh is given one fixed command line, [`COMMAND_LINE`]; all else
-//! travels on standard input, in front of the program's own. First the fixed text [`WRAPPER`] in one line, then, as
-//! plain data, one value a line.
+//! login shell there may be any (also fish or csh): ssh is given one fixed command line; all else travels on standard
+//! input, in front of the program's own, once the shell has said that it listens. First the fixed text [`WRAPPER`] in
+//! one line, then, as plain data, one value a line.
 
 use std::ffi::{OsStr, OsString};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -9,18 +9,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-/// What the login shell reads. Within single quotes without backslash, `!` and line end, all shells agree.
-pub(crate) const COMMAND_LINE: &str = r#"exec sh -c 'IFS= read -r s && eval "$s"'"#;
+/// What the login shell reads, with a token for TOKEN. Within single quotes without backslash, `!` and line end, all
+/// shells agree. What start-up files have left of the input is run only if it begins with the token, which no value can
+/// know.
+const COMMAND_LINE: &str = r#"exec sh -c 'echo TOKEN listens; IFS= read -r s; case $s in TOKEN*) eval "${s#TOKEN}";; *) echo TOKEN deaf;; esac'"#;
 
-/// Reads the values, starts the program with them, and tells with its token when the program begins, that it is
+/// Goes to the home folder, where start-up files may have left it, reads the values, starts the program with them, and tells with its token when the program begins, that it is
 /// missing, or how it ended: what came before the first is noise of start-up files, and an ssh that ends without the
 /// last was cut off. `read` takes a byte at a time, so what follows is left for the program.
-const WRAPPER: &str = r#"IFS= read -r t && IFS= read -r n || exit 125; set --; \
+const WRAPPER: &str = r#" cd >/dev/null 2>&1; IFS= read -r t && IFS= read -r n || exit 125; set --; \
 while [ "$n" -gt 0 ]; do IFS= read -r a || exit 125; \
 case $a in *\\*) a=$(printf '%bx' "$a"); a=${a%x};; esac; set -- "$@" "$a"; n=$((n-1)); done; \
 log=$1; shift; \
 if [ -n "$log" ]; then case $log in */*) mkdir -p "${log%/*}/" || exit 125;; esac; exec 2>>"$log" || exit 125; fi; \
-command -v "$1" >/dev/null 2>&1 || { echo "$t missing"; exit 127; }; \
+command -v "$1" >/dev/null 2>&1 && case $1 in */*) [ -x "$1" ];; esac || \
+{ if [ -f "$1" ]; then echo "$t barred"; else echo "$t missing"; fi; exit 127; }; \
 sh -c 'echo "$0 begin $$"; exec "$@"' "$t" "$@"; \
 printf '\n%s ended %d\n' "$t" "$?""#;
 
@@ -31,10 +34,16 @@ pub(crate) struct Token(String);
 /// What the wrapper tells before the program's own output.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Beginning {
+    /// The shell waits for what it is to do.
+    Listens,
+    /// What it was sent did not come to it.
+    Deaf,
     /// The program begins, with this process id.
     Begin(u32),
     /// It is not there.
     Missing,
+    /// It is there, but may not be started.
+    Barred,
 }
 
 impl Token {
@@ -43,10 +52,16 @@ impl Token {
         Self(format!("imagefleet-{:016x}", RandomState::new().build_hasher().finish()))
     }
 
+    /// What ssh is given to be run there.
+    pub fn command_line(&self) -> String {
+        COMMAND_LINE.replace("TOKEN", &self.0)
+    }
+
     /// What goes to standard input in front of the program's own. `None` if a value holds a NUL, which no argument can.
     pub fn header(&self, program: &str, args: &[OsString], log: &str) -> Option<Vec<u8>> {
         let values = [OsStr::new(log), OsStr::new(program)].into_iter().chain(args.iter().map(OsString::as_os_str));
-        let mut header = format!("{}\n{}\n{}\n", WRAPPER.replace("\\\n", ""), self.0, args.len() + 2).into_bytes();
+        let mut header =
+            format!("{1}{0}\n{1}\n{2}\n", WRAPPER.replace("\\\n", ""), self.0, args.len() + 2).into_bytes();
         for value in values {
             for &byte in value.as_bytes() {
                 match byte {
@@ -69,7 +84,13 @@ impl Token {
         let (_, told) = line.split_once(&self.0)?;
         match told.trim().split_once(' ') {
             Some(("begin", pid)) => pid.parse().ok().map(Beginning::Begin),
-            _ => (told.trim() == "missing").then_some(Beginning::Missing),
+            _ => match told.trim() {
+                "listens" => Some(Beginning::Listens),
+                "deaf" => Some(Beginning::Deaf),
+                "missing" => Some(Beginning::Missing),
+                "barred" => Some(Beginning::Barred),
+                _ => None,
+            },
         }
     }
 
@@ -101,7 +122,8 @@ mod tests {
 
     #[test]
     fn the_command_line_means_the_same_to_every_shell() {
-        let (_, quoted) = COMMAND_LINE.split_once('\'').unwrap();
+        let line = Token::new().command_line();
+        let (_, quoted) = line.split_once('\'').unwrap();
         let quoted = quoted.strip_suffix('\'').unwrap();
         assert!(!quoted.contains(['\'', '\\', '!', '\n']), "{quoted}");
     }

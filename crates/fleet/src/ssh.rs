@@ -1,33 +1,41 @@
-//! A machine behind SSH: one connection, through which every program, copy and forwarded socket goes. `openssh` makes
-//! the connection (a master in the background, which ends 60 s after its last use); programs are started here, because
-//! they must be followed and killed, and because no setting of the person's own ssh configuration may change them.
+//! A machine behind SSH: one connection, through which every program, copy and forwarded socket goes. A master in the
+//! background holds it; programs are started here, because they must be followed and killed, and because no setting of
+//! the person's own ssh configuration may change them.
 
 use std::ffi::OsString;
-use std::io;
-use std::num::NonZeroUsize;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use std::{env, sync::Arc};
 
-use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder};
 use protocol::socket;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::login::expand_home;
+use crate::master::{Session, briefly};
 use crate::process::{Far, Process};
-use crate::remote::{Beginning, COMMAND_LINE, Token};
+use crate::remote::{Beginning, Token};
 use crate::{HostError, HostErrorKind, HostSpec, Limits, kept};
-
-/// An unused connection is closed after this time, also if its owner was killed.
-const PERSIST_S: NonZeroUsize = NonZeroUsize::new(60).unwrap();
 
 /// What the connection's owner on this machine may take for an answer.
 const MASTER_ANSWER: Duration = Duration::from_secs(10);
 
 /// Start-up files of a login shell may say this much before a program begins.
 const MOST_NOISE_BYTES: u64 = 64 << 10;
+
+/// Of what came in the place of a program, so much is told.
+const TOLD_CHARS: usize = 400;
+
+/// A machine that allows one session at a time is asked again while the last one is being closed, so often and so long.
+const SESSION_PAUSE: Duration = Duration::from_millis(100);
+const SESSION_LIMIT: Duration = Duration::from_secs(3);
+
+/// Leads to what is no socket anywhere, so that every connection to it is refused.
+const PROBE: &str = "probe";
 
 /// What comes behind the folder's name in a socket's path, at most: the 9 of a kept connection's folder, ssh's
 /// `/.ssh-connection` with 6 letters, `/master`, and for a moment 17 more.
@@ -91,21 +99,30 @@ impl Ssh {
         let Some(header) = token.header(program, args, log) else {
             return Err(self.error(HostErrorKind::Other, task(), "an argument holds a NUL"));
         };
-        let mut client = self.client(&["-T"]);
-        let mut process = Process::spawn(client.arg(COMMAND_LINE).stderr(Stdio::piped()))
-            .map_err(|e| self.error(HostErrorKind::Other, task(), format!("ssh: {e}")))?;
-        match timeout(self.limits.answer, begin(&mut process, &header, &token)).await {
-            Err(_) => Err(self.error(HostErrorKind::TimedOut, task(), "")),
-            Ok(Ok(Beginning::Begin(pid))) => Ok(process.at(Far { ssh: Arc::clone(self), token }, pid)),
-            Ok(Ok(Beginning::Missing)) => Err(self.error(HostErrorKind::ProgramMissing, task(), "")),
-            Ok(Err(noise)) => {
-                let words = process.last_words().await;
-                let said = format!("{}{noise}", String::from_utf8_lossy(&words));
-                Err(match self.check().await {
-                    Ok(()) => self.error(HostErrorKind::Other, task(), said),
-                    Err(how) => self.error(HostErrorKind::Lost, task(), how),
-                })
+        let last_try = Instant::now() + SESSION_LIMIT;
+        loop {
+            let mut client = self.client(&["-T"]);
+            let mut process = Process::spawn(client.arg(token.command_line()).stderr(Stdio::piped()))
+                .map_err(|e| self.error(HostErrorKind::Other, task(), format!("ssh: {e}")))?;
+            let (kind, said) = match begin(&mut process, &header, &token, self.limits.answer).await {
+                Ok(Beginning::Begin(pid)) => return Ok(process.at(Far { ssh: Arc::clone(self), token }, pid)),
+                Ok(Beginning::Barred) => (HostErrorKind::ProgramBarred, String::new()),
+                Ok(_) => (HostErrorKind::ProgramMissing, String::new()),
+                Err((kind, said)) => (kind, said),
+            };
+            let words = String::from_utf8_lossy(&process.last_words().await).into_owned();
+            if words.contains("Session open refused") {
+                if Instant::now() < last_try {
+                    sleep(SESSION_PAUSE).await;
+                    continue;
+                }
+                return Err(self.error(HostErrorKind::NoSession, task(), ""));
             }
+            if kind == HostErrorKind::StartUp || kind == HostErrorKind::Other {
+                self.check().await.map_err(|how| self.error(HostErrorKind::Lost, task(), how))?;
+            }
+            let words = if kind == HostErrorKind::TimedOut { "" } else { &words };
+            return Err(self.error(kind, task(), format!("{words}{said}")));
         }
     }
 
@@ -123,7 +140,7 @@ impl Ssh {
     /// Whether the connection stands; if not, what ssh said when it broke.
     pub async fn check(&self) -> Result<(), String> {
         match timeout(MASTER_ANSWER, self.session.check()).await {
-            Ok(result) => result.map_err(|e| said(&e)),
+            Ok(result) => result,
             Err(_) => Err("ssh does not answer".to_owned()),
         }
     }
@@ -136,7 +153,7 @@ impl Ssh {
 
     /// A socket of this name in the connection's own closed folder.
     pub fn socket_named(&self, name: &str) -> PathBuf {
-        self.session.control_socket().with_file_name(name)
+        self.session.folder().join(name)
     }
 
     /// Makes the socket `here` lead to the socket `there`.
@@ -155,17 +172,39 @@ impl Ssh {
         }
     }
 
+    /// Whether the machine lets a connection to the socket `here` through. ssh takes any order to forward, and hears of a
+    /// refusal only when somebody connects; it never hears that one is let through.
+    ///
+    /// So others are asked for behind it, to what is no socket: they are answered in turn. The first of them may still
+    /// be sent together with ours.
+    pub async fn lets_through(&self, here: &Path) -> Result<bool, HostError> {
+        let probe = self.socket_named(PROBE);
+        if !probe.exists() {
+            self.forward(&probe, "/").await?;
+        }
+        let connect = async |path| UnixStream::connect(path).await;
+        let try_all = async {
+            let ours = connect(here).await?;
+            for _ in 0..2 {
+                connect(&probe).await?.read_to_end(&mut Vec::new()).await?;
+            }
+            let mut ours = ours.into_std()?;
+            Ok::<_, io::Error>(!matches!(ours.read(&mut [0]), Ok(0)))
+        };
+        let task = || format!("reach {}", here.display());
+        match timeout(MASTER_ANSWER, try_all).await {
+            Ok(tried) => tried.map_err(|e| self.error(HostErrorKind::Other, task(), e)),
+            Err(_) => Err(self.error(HostErrorKind::TimedOut, task(), "")),
+        }
+    }
+
     /// Ends what [`Ssh::forward`] began. It only asks a process on this machine.
     pub fn end_forward(&self, here: &Path, there: &str) {
         let mut client = self.std_client(&["-O", "cancel", "-L", &pair(here, there)]);
+        client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         // A connection that is lost has ended its forwards, and its folder goes with it.
-        let _ = client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        briefly(client);
         let _ = std::fs::remove_file(here);
-    }
-
-    pub async fn close(self) {
-        // A lost connection is closed.
-        let _ = timeout(MASTER_ANSWER, self.session.close()).await;
     }
 }
 
@@ -173,69 +212,80 @@ impl Ssh {
 async fn session(spec: &HostSpec, limits: Limits, folder: io::Result<PathBuf>) -> Result<Session, HostError> {
     let error = |kind, said: &str| HostError::connecting(&spec.name, kind, by_hand(spec), said);
     let folder = folder.map_err(|e| error(HostErrorKind::Other, &e.to_string()))?;
-    let mut builder = SessionBuilder::default();
-    builder
-        .known_hosts_check(KnownHosts::Strict)
-        .control_directory(folder)
-        .control_persist(ControlPersist::IdleFor(PERSIST_S))
-        // ssh counts whole seconds, and takes 0 for none.
-        .connect_timeout(limits.connect.max(Duration::from_secs(1)))
-        // ssh gives up after three unanswered signs of life.
-        .server_alive_interval((limits.silence / 3).max(Duration::from_secs(1)));
-    if let Some(user) = &spec.user {
-        builder.user(user.clone());
+    if let Some(file) = spec.ssh_config.as_deref().map(expand_home)
+        && let Err(e) = std::fs::File::open(&file)
+    {
+        return Err(error(HostErrorKind::Other, &format!("ssh_config={}: {e}", file.display())));
     }
-    if let Some(port) = spec.port {
-        builder.port(port);
-    }
-    if let Some(file) = &spec.identity_file {
-        builder.keyfile(expand_home(file));
-    }
-    if let Some(file) = &spec.ssh_config {
-        let file = expand_home(file);
-        if let Err(e) = std::fs::File::open(&file) {
-            return Err(error(HostErrorKind::Other, &format!("ssh_config={}: {e}", file.display())));
+    Session::connect(spec, limits, &folder).await.map_err(|failed| error(failed.kind, &failed.said))
+}
+
+/// Waits for the shell there, sends it the header, and waits for the program to begin. The error is what came instead.
+///
+/// Nothing is sent before the shell says that it listens: start-up files may start another one, which would run what it
+/// reads. If nothing is said for half of the `limit`, the input is closed: who waits for it then goes on, or ends.
+async fn begin(
+    process: &mut Process,
+    header: &[u8],
+    token: &Token,
+    limit: Duration,
+) -> Result<Beginning, (HostErrorKind, String)> {
+    let (half, whole) = (Instant::now() + limit / 2, Instant::now() + limit);
+    let start_up = |why: &str, noise: &[u8]| (HostErrorKind::StartUp, format!("{why}{}", told(noise)));
+    let mut output = (&mut process.output).take(MOST_NOISE_BYTES);
+    let (mut noise, mut line) = (Vec::new(), Vec::new());
+    let (mut listens, mut waited) = (false, false);
+    loop {
+        let deadline = if waited || listens { whole } else { half };
+        let read = match timeout_at(deadline, output.read_until(b'\n', &mut line)).await {
+            Ok(read) => read.unwrap_or(0),
+            // What has come of a line stays.
+            Err(_) if !waited && !listens => {
+                (waited, process.input) = (true, None);
+                continue;
+            }
+            Err(_) if listens => return Err((HostErrorKind::TimedOut, String::new())),
+            Err(_) => return Err(start_up("they do not come to an end", &noise)),
+        };
+        if read == 0 && line.is_empty() {
+            return Err(match (output.limit() == 0, listens, waited) {
+                (true, false, _) => start_up("they say more than 64 KB", &noise),
+                (_, true, _) => (HostErrorKind::Other, told(&noise)),
+                (_, false, true) => start_up("they start another shell, or wait for input", &noise),
+                (_, false, false) => start_up("it ended without running what was asked", &noise),
+            });
         }
-        builder.config_file(file);
-    }
-    // ssh's own limit does not cover the exchange of keys.
-    match timeout(limits.connect * 3, builder.connect(&spec.name)).await {
-        Ok(Ok(session)) => Ok(session),
-        Ok(Err(e)) => {
-            let said = said(&e);
-            Err(error(HostErrorKind::of_connection(&said), &said))
+        match token.beginning(&line) {
+            Some(Beginning::Listens) if waited => return Err(start_up("they wait for input", &noise)),
+            Some(Beginning::Deaf) => return Err(start_up("they take the input that is meant for programs", &noise)),
+            Some(Beginning::Listens) => {
+                listens = true;
+                if let Some(input) = &mut process.input {
+                    // An ssh that has ended, or a machine that takes nothing, shows in what comes or does not.
+                    let _ = timeout_at(whole, input.write_all(header)).await;
+                }
+            }
+            Some(beginning) => return Ok(beginning),
+            None => noise.extend(&line),
         }
-        Err(_) => Err(error(HostErrorKind::TimedOut, "")),
+        line.clear();
     }
 }
 
-/// Sends the header, and waits for the program to begin. The error is what came instead.
-async fn begin(process: &mut Process, header: &[u8], token: &Token) -> Result<Beginning, String> {
-    if let Some(input) = &mut process.input {
-        // An ssh that has ended tells why itself.
-        let _ = input.write_all(header).await;
-    }
-    let mut output = (&mut process.output).take(MOST_NOISE_BYTES);
-    let mut noise = Vec::new();
-    loop {
-        let before = noise.len();
-        if !matches!(output.read_until(b'\n', &mut noise).await, Ok(1..)) {
-            return Err(String::from_utf8_lossy(&noise).into_owned());
-        }
-        if let Some(beginning) = token.beginning(&noise[before..]) {
-            return Ok(beginning);
-        }
+/// Something that came, in so many words that a person reads it.
+fn told(noise: &[u8]) -> String {
+    let text = String::from_utf8_lossy(noise);
+    let text = text.trim();
+    let short: String = text.chars().take(TOLD_CHARS).collect();
+    match (short.is_empty(), short.len() < text.len()) {
+        (true, _) => String::new(),
+        (_, true) => format!(": {short}..."),
+        (_, false) => format!(": {short}"),
     }
 }
 
 fn pair(here: &Path, there: &str) -> String {
     format!("{}:{there}", here.display())
-}
-
-/// The text behind openssh's error.
-fn said(error: &openssh::Error) -> String {
-    let source = std::error::Error::source(error).map(ToString::to_string);
-    source.filter(|s| !s.trim().is_empty()).unwrap_or_else(|| error.to_string())
 }
 
 /// The command with which a person can connect as we do.
@@ -264,12 +314,4 @@ pub(crate) fn control_folder() -> io::Result<PathBuf> {
     };
     socket::prepare_folder(&folder.join("-"))?;
     Ok(folder)
-}
-
-/// `~/` as a shell would read it, because no shell does.
-fn expand_home(file: &Path) -> PathBuf {
-    match (file.strip_prefix("~"), env::var_os("HOME")) {
-        (Ok(rest), Some(home)) => Path::new(&home).join(rest),
-        _ => file.to_owned(),
-    }
 }

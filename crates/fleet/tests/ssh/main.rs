@@ -2,6 +2,7 @@
 
 mod common;
 mod sockets;
+mod strange;
 
 use std::ffi::OsString;
 use std::fs;

@@ -27,7 +27,7 @@ impl Lab {
         Self::with(hosts, "")
     }
 
-    /// With more lines for sshd's configuration.
+    /// With more lines for sshd's configuration, which count before its own.
     pub fn with(hosts: usize, more: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("fleet-lab").tempdir().unwrap();
         if is_root() {
@@ -75,6 +75,11 @@ impl Lab {
         append(&self.path("config"), &lines);
     }
 
+    /// Adds lines to ssh's configuration of all hosts.
+    pub fn for_all_hosts(&self, lines: &str) {
+        append(&self.path("config"), &format!("Host *\n{lines}\n"));
+    }
+
     /// Lets ssh know a host key.
     pub fn know(&self, port: u16, key: &str) {
         append(&self.path("known_hosts"), &format!("[127.0.0.1]:{port} {key}"));
@@ -116,9 +121,9 @@ impl Sshd {
         let port = free_port();
         let config = dir.join(format!("sshd_{i}.conf"));
         let text = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nPidFile none\nAuthorizedKeysFile {}\nStrictModes no\n\
+            "{more}\nPort {port}\nListenAddress 127.0.0.1\nHostKey {}\nPidFile none\nAuthorizedKeysFile {}\nStrictModes no\n\
              UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
-             MaxSessions 64\n{more}\n",
+             MaxSessions 64\n",
             key.display(),
             dir.join("id.pub").display(),
         );
