@@ -14,6 +14,7 @@ use crate::interrupt::Interrupt;
 use crate::job::Arguments;
 use crate::share::{Share, name_in};
 use crate::site::{SHORT, Site};
+use crate::users;
 
 /// A clock that is further off than this makes file times meaningless.
 const CLOCK_S: f64 = 5.0;
@@ -29,6 +30,7 @@ pub struct Outcome<T> {
 
 /// A machine's report, its clock's difference to ours, and what is wrong there or seen from here.
 pub struct Examined {
+    pub site: Site,
     pub report: HostReport,
     pub clock_off_s: f64,
     pub problems: Vec<String>,
@@ -67,10 +69,20 @@ where
     Ok(Some(hosts.into_iter().zip(results.into_values()).map(outcome).collect()))
 }
 
+/// Lets the users of the machines try whether they can work together; false if the person interrupted it.
+pub async fn users<'a>(share: &Share, examined: impl Iterator<Item = &'a mut Examined>) -> Result<bool> {
+    let mut examined: Vec<&mut Examined> = examined.collect();
+    let mut interrupt = Interrupt::listen()?;
+    tokio::select! {
+        tried = users::examine(share, &mut examined) => tried.map(|()| true),
+        () = interrupt.next() => Ok(false),
+    }
+}
+
 /// Has a machine check itself, with these arguments of `worker check`, and looks at it from here.
-pub async fn examine(site: &Site, share: &Share, arguments: Arguments) -> Result<Examined> {
+pub async fn examine(site: Site, share: &Share, arguments: Arguments) -> Result<Examined> {
     // A share that does not answer is known sooner by this.
-    let clock_off_s = clock_off_s(site, share).await?;
+    let clock_off_s = clock_off_s(&site, share).await?;
     let report = site.ask(&arguments, CHECK).await?;
     let mut problems = report.problems.clone();
     if clock_off_s.abs() > CLOCK_S {
@@ -87,7 +99,23 @@ pub async fn examine(site: &Site, share: &Share, arguments: Arguments) -> Result
             }
         }
     }
-    Ok(Examined { report, clock_off_s, problems })
+    Ok(Examined { site, report, clock_off_s, problems })
+}
+
+/// A sentence about each machine that has more than one line in the hosts file, under whatever names.
+pub fn twins<'a>(reports: impl Iterator<Item = (&'a str, &'a HostReport)>) -> Vec<String> {
+    let mut lines = BTreeMap::<&str, Vec<&str>>::new();
+    for (name, report) in reports.filter(|(_, report)| !report.machine.is_empty()) {
+        lines.entry(&report.machine).or_default().push(name);
+    }
+    let names = lines.into_values().filter(|names| names.len() > 1).map(|names| names.join(" and "));
+    let told = |names| {
+        format!(
+            "{names} are one machine: it would be given the work of several, and its processors and memory be counted \
+             again; keep one of the lines in hosts"
+        )
+    };
+    names.map(told).collect()
 }
 
 /// How far a machine's clock is ahead of ours, seconds; 0 if it may be none, as far as a short question can tell.

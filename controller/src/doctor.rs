@@ -1,6 +1,7 @@
 //! `--doctor`: what every machine can do, measured on all of them at once, and what follows: weights, and the end of a run.
 //! Leaves nothing behind, but for what the first use of a model always leaves beside it: the self-check's vectors.
 
+mod advice;
 mod forecast;
 mod table;
 mod weights;
@@ -84,7 +85,10 @@ pub async fn doctor(args: &Args) -> Result<Exit> {
     let spinner = Spinner::new("Measuring");
     spinner.say(&format!("Measuring {} hosts, which takes about ten seconds", hosts.len()));
     let ask = |spec: HostSpec| examine(share.clone(), spec.clone(), check(args, &spec, model.as_deref()));
-    let Some(outcomes) = checkup::all(hosts, ask).await? else { return Ok(Exit::Interrupted) };
+    let Some(mut outcomes) = checkup::all(hosts, ask).await? else { return Ok(Exit::Interrupted) };
+    if !checkup::users(&share, outcomes.iter_mut().filter_map(|o| o.result.as_mut().ok())).await? {
+        return Ok(Exit::Interrupted);
+    }
     drop(spinner);
     let diagnosis = Diagnosis::of(outcomes, known, args.fresh);
     if args.json {
@@ -99,7 +103,7 @@ async fn examine(share: Arc<Share>, spec: HostSpec, more: Arguments) -> Result<E
     let site = Site::connect(&spec).await?;
     let mut arguments = share.arguments(&site)?;
     arguments.0.extend(more.0);
-    checkup::examine(&site, &share, arguments).await
+    checkup::examine(site, &share, arguments).await
 }
 
 /// What is asked beyond a check: measure, with what a worker would be started with.
@@ -147,6 +151,8 @@ impl Diagnosis {
         for (host, weight) in hosts.iter_mut().zip(weights::weights(&rates)) {
             host.weight = weight;
         }
+        let reports = hosts.iter().filter_map(|host| Some((host.host.as_str(), host.report.as_ref()?)));
+        let notes = known.notes.into_iter().chain(checkup::twins(reports)).collect();
         let line = |(spec, host): (&HostSpec, &Patient)| match host.weight {
             Some(weight) => spec.line(&weights::word(weight)),
             None => format!("# {}", spec.line(&weights::word(spec.weight))),
@@ -164,7 +170,7 @@ impl Diagnosis {
         let forecast = to_do.as_ref().and_then(|to_do| forecast::forecast(to_do.images, &rates, share, mean_bytes));
         let end = forecast.and_then(|f| Some(Local::now() + chrono::Duration::from_std(span(f.seconds)).ok()?));
         let end = end.map(|end| end.to_rfc3339_opts(chrono::SecondsFormat::Secs, false));
-        Self { hosts, suggested_lines, to_do, forecast, end, notes: known.notes }
+        Self { hosts, suggested_lines, to_do, forecast, end, notes }
     }
 }
 
@@ -176,7 +182,7 @@ fn span(seconds: f64) -> Duration {
 impl Patient {
     fn of(Outcome { spec, result }: Outcome<Examined>) -> (HostSpec, Self) {
         let (report, clock_off_seconds, problems) = match result {
-            Ok(Examined { report, clock_off_s, problems }) => (Some(report), Some(clock_off_s), problems),
+            Ok(Examined { report, clock_off_s, problems, .. }) => (Some(report), Some(clock_off_s), problems),
             Err(error) => (None, None, vec![error]),
         };
         let mut notes = report.as_ref().and_then(|r| Some(r.measured.as_ref()?.notes.clone())).unwrap_or_default();

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -59,7 +58,7 @@ impl Job {
     /// Makes this controller the owner of the index until what it gives is dropped.
     pub fn lock(&mut self) -> Result<Beating> {
         let dir = self.prefix.dir();
-        fs::create_dir_all(dir).with_context(|| format!("cannot make the index folder {}", dir.display()))?;
+        disk::atomic::create_dir(dir).with_context(|| format!("cannot make the index folder {}", dir.display()))?;
         let lock = RunLock::take(&self.prefix.lock(), "controller", &fleet::hostname())?.beating();
         self.share = Arc::new(Share::new(self.share.image_dir.clone(), Some(self.prefix.clone()))?);
         Ok(lock)

@@ -19,6 +19,7 @@ mod share;
 mod site;
 mod status;
 mod summary;
+mod users;
 mod view;
 
 use std::path::Path;

@@ -3,10 +3,9 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use fleet::{HostSpec, Hosts, state};
 use protocol::Exit;
-use protocol::setup::HostReport;
 
 use crate::Args;
 use crate::checkup::{self, Examined, Outcome};
@@ -15,11 +14,10 @@ use crate::share::Share;
 use crate::site::Site;
 use crate::view::Spinner;
 
-/// A machine's report, and what was done to it.
+/// What a machine told, and what was done to it.
 struct Ready {
-    report: HostReport,
+    examined: Examined,
     copied: bool,
-    clock_off_s: f64,
 }
 
 /// What all machines are checked against.
@@ -42,20 +40,23 @@ pub async fn setup(args: &Args) -> Result<Exit> {
     let share = Share::new(args.images()?, args.named_index()?)?;
     let plan = Arc::new(Plan { bundles, only_check: args.check, share, model: args.model.clone() });
     spinner.say(&format!("Checking {} hosts", hosts.len()));
-    let Some(outcomes) = checkup::all(hosts, |spec| ready(plan.clone(), spec)).await? else {
+    let Some(mut outcomes) = checkup::all(hosts, |spec| ready(plan.clone(), spec)).await? else {
         return Ok(Exit::Interrupted);
     };
+    let examined = outcomes.iter_mut().filter_map(|o| Some(&mut o.result.as_mut().ok()?.examined));
+    if !checkup::users(&plan.share, examined).await? {
+        return Ok(Exit::Interrupted);
+    }
     drop(spinner);
     Ok(table(&plan.bundles, &outcomes))
 }
 
 async fn ready(plan: Arc<Plan>, spec: HostSpec) -> Result<Ready> {
-    let site = Site::connect(&spec).await?;
+    let mut site = Site::connect(&spec).await?;
     let copied = if spec.is_local() { false } else { programs::install(&plan.bundles, &site, plan.only_check).await? };
     let arguments = plan.share.arguments(&site)?.set_some("model", plan.model.as_ref().map(|m| spec.path_there(m)));
-    let Examined { report, clock_off_s, problems } = checkup::examine(&site, &plan.share, arguments).await?;
-    ensure!(problems.is_empty(), "{}", problems.join("; "));
-    Ok(Ready { report, copied, clock_off_s })
+    site.set_up = true;
+    Ok(Ready { examined: checkup::examine(site, &plan.share, arguments).await?, copied })
 }
 
 fn table(bundles: &[Programs], outcomes: &[Outcome<Ready>]) -> Exit {
@@ -64,10 +65,15 @@ fn table(bundles: &[Programs], outcomes: &[Outcome<Ready>]) -> Exit {
         "{:<width$} {:>4} {:>7} {:>8} {:<9} {:>8}",
         "host", "cpus", "RAM GiB", "free GiB", "processor", "images/s"
     );
+    let mut failed = Vec::new();
     for Outcome { spec, result } in outcomes {
         let name = &spec.name;
         match result {
-            Ok(Ready { report, copied, clock_off_s }) => {
+            Ok(Ready { examined, .. }) if !examined.problems.is_empty() => {
+                println!("{name:<width$} FAILED");
+                failed.push((name, examined.problems.join("; ")));
+            }
+            Ok(Ready { examined: Examined { report, clock_off_s, .. }, copied }) => {
                 let copied = if *copied { " copied" } else { "" };
                 let clock = if *clock_off_s == 0.0 { String::new() } else { format!(" clock {clock_off_s:+.1} s") };
                 println!(
@@ -79,14 +85,19 @@ fn table(bundles: &[Programs], outcomes: &[Outcome<Ready>]) -> Exit {
                     report.images_per_second.unwrap_or(0.0),
                 );
             }
-            Err(_) => println!("{name:<width$} FAILED"),
+            Err(error) => {
+                println!("{name:<width$} FAILED");
+                failed.push((name, error.clone()));
+            }
         }
     }
-    let failed: Vec<_> = outcomes.iter().filter_map(|o| Some((&o.spec.name, o.result.as_ref().err()?))).collect();
     let ready = outcomes.len() - failed.len();
     let names: Vec<&str> = bundles.iter().map(Programs::name).collect();
     println!("{ready} of {} hosts are ready with programs {}", outcomes.len(), names.join(", "));
     println!("images/s are those of the built-in demo model");
+    let reports =
+        outcomes.iter().filter_map(|o| Some((o.spec.name.as_str(), &o.result.as_ref().ok()?.examined.report)));
+    checkup::twins(reports).iter().for_each(|twins| eprintln!("Warning: {twins}"));
     for (name, error) in &failed {
         eprintln!("{name}: {error}");
     }

@@ -2,10 +2,12 @@
 //! is wrong like a collection of which all is gone: a machine that has either must not work.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
+use disk::atomic;
 use protocol::IndexPrefix;
 
 use crate::job::Arguments;
@@ -59,13 +61,15 @@ impl Token {
     fn put(prefix: &IndexPrefix) -> Result<Self> {
         let dir = prefix.dir();
         let alone = !dir.exists();
-        fs::create_dir_all(dir).with_context(|| format!("cannot make the index folder {}", dir.display()))?;
+        atomic::create_dir(dir).with_context(|| format!("cannot make the index folder {}", dir.display()))?;
         // A name that nobody has looked for before, so that no cache can hide the file; and one of those that a merge
         // removes in the end, if we are killed.
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let name = format!(".token.tmp-{}-{}", since.as_nanos(), std::process::id());
         let content = format!("{}-{name}", fleet::hostname());
-        fs::write(dir.join(&name), &content)
+        let written = atomic::create_new(&dir.join(&name)).map_err(|e| e.source);
+        written
+            .and_then(|mut file| file.write_all(content.as_bytes()))
             .with_context(|| format!("cannot write to the index folder {}", dir.display()))?;
         Ok(Self { name, content, alone })
     }

@@ -22,12 +22,14 @@ pub struct Site {
     pub host: Host,
     /// How long the share takes to answer there, milliseconds; 0 where it was not asked.
     pub share_ms: f64,
+    /// Setup has just put our programs there: what is wrong with them now is not mended by setup.
+    pub set_up: bool,
 }
 
 impl Site {
     /// Connects to a machine.
     pub async fn connect(spec: &HostSpec) -> Result<Self> {
-        Ok(Self { spec: spec.clone(), host: Host::connect(spec).await?, share_ms: 0.0 })
+        Ok(Self { spec: spec.clone(), host: Host::connect(spec).await?, share_ms: 0.0, set_up: false })
     }
 
     /// Connects to a machine that has our programs and sees the share.
@@ -63,7 +65,8 @@ impl Site {
             let there = String::from_utf8_lossy(&told.stdout).trim().trim_start_matches("worker ").to_owned();
             let said = String::from_utf8_lossy(&output.stderr);
             ensure!(!told.status.success() || there == VERSION, other_version(&there));
-            bail!("its programs do not run ({}): {}; run setup_workers.sh", output.status, said.trim());
+            let remedy = if self.set_up { "" } else { "; run setup_workers.sh" };
+            bail!("its programs do not run ({}): {}{remedy}", output.status, said.trim());
         };
         ensure!(report.version == VERSION, other_version(&report.version));
         Ok(report)

@@ -52,7 +52,7 @@ fn judged(args: &Args, vectors: &Path, prefix: &IndexPrefix) -> anyhow::Result<(
             root.here().display()
         );
     }
-    std::fs::create_dir_all(prefix.dir()).with_context(|| format!("cannot make {}", prefix.dir().display()))?;
+    disk::atomic::create_dir(prefix.dir()).with_context(|| format!("cannot make {}", prefix.dir().display()))?;
     Ok((import, seen.identity))
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clip::{DecodeMode, EncoderOptions, Model};
+use protocol::layout::is_file_name;
 
 use crate::{encode, facts, memory};
 
@@ -76,10 +77,31 @@ pub struct Check {
     #[arg(long)]
     pub share_only: bool,
 
+    /// What is tried with hosts that log in as other users.
+    #[command(flatten)]
+    pub users: Users,
+
     /// Measure the share and, for some seconds, the model: that of --model, else the index's, else clip-vit-b-32.
     /// Fetches nothing, and leaves nothing behind. The controller's --doctor asks for it.
     #[arg(long, conflicts_with = "share_only")]
     pub measure: bool,
+}
+
+/// Files that hosts of different users leave for each other in the folders that they share.
+#[derive(Debug, Default, clap::Args)]
+#[group(requires = "index_dir")]
+pub struct Users {
+    /// Leave files of this name for another user.
+    #[arg(long, value_name = "NAME", value_parser = file_name)]
+    pub leave: Vec<String>,
+
+    /// Read and replace the files of this name that another user left.
+    #[arg(long, value_name = "NAME", value_parser = file_name)]
+    pub take: Vec<String>,
+
+    /// Remove what is left of the files of this name.
+    #[arg(long, value_name = "NAME", value_parser = file_name)]
+    pub take_back: Vec<String>,
 }
 
 /// Arguments of embedding.
@@ -248,6 +270,10 @@ pub struct Scan {
     /// Report as JSON lines on standard output.
     #[arg(long)]
     pub events: bool,
+}
+
+fn file_name(word: &str) -> Result<String, String> {
+    Some(word.to_owned()).filter(|name| is_file_name(name)).ok_or_else(|| "it must be a plain name".into())
 }
 
 fn gigabytes(word: &str) -> Result<f64, String> {

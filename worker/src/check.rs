@@ -4,22 +4,28 @@
 mod sample;
 mod speed;
 mod trial;
+mod users;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clip::{DecodeLimits, DecodeMode, EncoderOptions, Model};
-use protocol::setup::{HostReport, Measured};
+use protocol::setup::{HostReport, Measured, Owners};
 use protocol::{IndexPrefix, VERSION};
 
-use crate::args::Encoding;
+use crate::args::{Encoding, Users};
 use crate::{facts, memory, model_spec};
 use sample::sample;
 
 /// Less free space than this is a problem.
 const FREE_BYTES: u64 = 1 << 30;
+
+/// A token is a host's name and some numbers.
+const MOST_TOKEN_BYTES: u64 = 4 << 10;
 
 /// What to check against.
 pub struct Check<'a> {
@@ -31,6 +37,7 @@ pub struct Check<'a> {
     pub token: Option<(&'a str, &'a str)>,
     pub work_dir: &'a Path,
     pub encoding: &'a Encoding,
+    pub users: &'a Users,
     pub extent: Extent,
 }
 
@@ -52,14 +59,17 @@ pub fn check(check: &Check) -> HostReport {
     let begun = Instant::now();
     // What cannot be used is not measured.
     let image_dir = check.image_dir.filter(|dir| note(readable(dir, check.image_name)));
-    let index_dir = check.index_dir.filter(|dir| note(same_share(dir, check.token)));
+    let mut owners = None;
+    let index_dir = check.index_dir.filter(|dir| note(same_share(dir, check.token).map(|found| owners = found)));
     let share_ms = begun.elapsed().as_secs_f64() * 1000.0;
     let free_bytes = free(check.work_dir).unwrap_or(0);
     let mut images_per_second = None;
     let mut measured = None;
     if check.extent != Extent::Share {
         note(room(check.work_dir, free_bytes));
+        users::alone(index_dir, check.work_dir).into_iter().for_each(|problem| _ = note(Err(anyhow!(problem))));
     }
+    users::together(check.users, index_dir, check.work_dir).into_iter().for_each(|p| _ = note(Err(anyhow!(p))));
     match check.extent {
         Extent::Share => {}
         Extent::Programs => {
@@ -79,6 +89,8 @@ pub fn check(check: &Check) -> HostReport {
         free_bytes,
         problems,
         images_per_second,
+        machine: facts::machine(),
+        owners,
         measured,
     }
 }
@@ -143,19 +155,27 @@ fn another(dir: &Path) -> String {
     format!("{dir} is not the same folder here as on the controller: mount the right share, or mend path_map in hosts")
 }
 
-fn same_share(dir: &Path, token: Option<(&str, &str)>) -> Result<()> {
+/// Looks for the token, and writes. Tells whose files are whose if there is a token.
+fn same_share(dir: &Path, token: Option<(&str, &str)>) -> Result<Option<Owners>> {
+    let mut controllers = None;
     if let Some((name, content)) = token {
-        let found = fs::read_to_string(dir.join(name)).with_context(|| another(dir))?;
+        let mut file = File::open(dir.join(name)).with_context(|| another(dir))?;
+        let mut found = String::new();
+        (&mut file).take(MOST_TOKEN_BYTES).read_to_string(&mut found).with_context(|| another(dir))?;
         ensure!(found.trim() == content, "{}", another(dir));
+        controllers = Some(file.metadata().with_context(|| another(dir))?.uid());
     }
-    // Hosts share the folder, and their numbers of processes may be the same: the name is one that nobody else has.
-    let probe = tempfile::Builder::new().prefix(".writable-").tempfile_in(dir);
-    probe.and_then(tempfile::NamedTempFile::close).with_context(|| {
+    let unwritable = || {
         format!(
             "the index folder {} cannot be written here: mount the share writable, or mend its permissions",
             dir.display()
         )
-    })
+    };
+    // Hosts share the folder, and their numbers of processes may be the same: the name is one that nobody else has.
+    let probe = tempfile::Builder::new().prefix(".writable-").tempfile_in(dir).with_context(unwritable)?;
+    let own = probe.as_file().metadata().with_context(unwritable)?.uid();
+    probe.close().with_context(unwritable)?;
+    Ok(controllers.map(|controllers| Owners { user: facts::user(), own, controllers }))
 }
 
 /// Opens a model as an encoding worker does, self-check and all; the vectors that it must give from now on are made if
@@ -173,7 +193,7 @@ fn embed() -> Result<f64> {
     let (begun, mut pictures) = (Instant::now(), 0);
     for bytes in clip::golden_pictures().cycle().take(24) {
         let picture = clip::decode(bytes, DecodeMode::Exact, model.preprocess().side(), &DecodeLimits::default())
-            .map_err(|e| anyhow::anyhow!("the self-check's picture cannot be decoded: {}", e.detail))?;
+            .map_err(|e| anyhow!("the self-check's picture cannot be decoded: {}", e.detail))?;
         encoder.encode(&model.preprocess().apply(&picture))?;
         pictures += 1;
     }

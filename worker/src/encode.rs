@@ -10,7 +10,6 @@ mod chunks;
 mod read;
 mod stages;
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -110,7 +109,7 @@ fn pixel_bytes(model: &Model, pictures: usize) -> u64 {
 /// Runs the pipeline until `work` ends, then says which parts stand.
 pub fn encode(setup: &Setup, encoder: ImageEncoder, work: &Work, report: &Report) -> Result<Finished> {
     let shared = Shared::default();
-    fs::create_dir_all(setup.prefix.parts())
+    disk::atomic::create_dir(&setup.prefix.parts())
         .with_context(|| format!("cannot write to the index folder {}", setup.prefix.dir().display()))?;
     let share = Share::of(&[setup.root.here(), setup.prefix.dir()])?;
     let room = Room::new(ahead_bytes(setup.options.memory.map(|memory| memory.bytes)));

@@ -17,6 +17,21 @@ pub fn host() -> HostFacts {
     }
 }
 
+/// What tells this machine from others until it starts anew; empty where nothing does. A container has its own name.
+pub fn machine() -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    if boot.is_empty() { String::new() } else { format!("{}-{}", host().hostname, boot.trim()) }
+}
+
+/// The user that this process runs as: its name, else its number.
+pub fn user() -> String {
+    let uid = rustix::process::geteuid().as_raw().to_string();
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let own = fields.find(|fields| fields.get(2) == Some(&uid.as_str()));
+    own.map_or_else(|| uid.clone(), |fields| fields[0].to_owned())
+}
+
 /// Folder for logs, lists and locks of a worker that was given none.
 pub fn state_dir() -> PathBuf {
     let absolute = |v| Some(PathBuf::from(v)).filter(|p: &PathBuf| p.is_absolute());

@@ -78,6 +78,7 @@ fn run_check(args: &args::Check) -> Result<Exit> {
         token,
         work_dir: &args.work_dir.clone().unwrap_or_else(facts::state_dir),
         encoding: &args.encoding,
+        users: &args.users,
         extent: match (args.share_only, args.measure) {
             (true, _) => check::Extent::Share,
             (_, true) => check::Extent::Measure,

@@ -1,11 +1,11 @@
 //! The files of a run, while it is scanned. Nothing in them counts before the record is written, which is last.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use disk::atomic::Temp;
+use disk::atomic::{self, Temp};
 use index::{Moved, PartRef, Sorter};
 use protocol::layout::RunDir;
 use protocol::{Chunk, Chunker, Entry, Failure, IndexPrefix, ManifestReader, ManifestWriter, RunRecord, encode_line};
@@ -38,7 +38,7 @@ impl RunFiles {
             Some(folder) => IndexPrefix::new(folder.path()).run(run_id),
             None => prefix.run(run_id),
         };
-        fs::create_dir_all(dir.dir())
+        atomic::create_dir(dir.dir())
             .with_context(|| format!("cannot write to the index folder {}", prefix.dir().display()))?;
         Ok(Self {
             manifest: Manifest::create(&dir.manifest(), chunk_images)?,
@@ -120,7 +120,7 @@ impl RunFiles {
             for lines in [self.gone, self.failed, self.failed_before, self.moved] {
                 lines.sync()?;
             }
-            disk::atomic::write_json(&self.dir.record(), record)?;
+            atomic::write_json(&self.dir.record(), record)?;
         }
         Ok(chunks)
     }
@@ -136,7 +136,7 @@ struct Manifest {
 
 impl Manifest {
     fn create(path: &Path, chunk_images: Option<u64>) -> Result<Self> {
-        let file = File::create(path).with_context(|| cannot_write(path))?;
+        let file = atomic::create(path).map_err(|e| e.source).with_context(|| cannot_write(path))?;
         let writer = ManifestWriter::new(BufWriter::with_capacity(1 << 16, file));
         Ok(Self { path: path.into(), writer, chunker: Chunker::new(chunk_images), chunks: Vec::new() })
     }
@@ -177,7 +177,7 @@ impl Lines {
         let mut write = || {
             let output = match &mut self.output {
                 Some(output) => output,
-                none => none.insert(BufWriter::new(File::create(&self.path)?)),
+                none => none.insert(BufWriter::new(atomic::create(&self.path).map_err(|e| e.source)?)),
             };
             output.write_all(encode_line(line).as_bytes())
         };

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::Error;
+use crate::{Error, sharing};
 
 /// What every temporary name holds, so that leftovers of killed programs can be told.
 pub const TEMP_MARK: &str = ".tmp-";
@@ -70,14 +70,23 @@ impl Drop for Temp {
     }
 }
 
-/// Creates a file that must not exist yet.
+/// Creates a file that must not exist yet. Who may read its folder may read it.
 pub fn create_new(path: &Path) -> Result<File, Error> {
-    OpenOptions::new().read(true).write(true).create_new(true).open(path).map_err(Error::io("create", path))
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path);
+    let file = file.map_err(Error::io("create", path))?;
+    sharing::readable(&file, folder_of(path));
+    Ok(file)
 }
 
-/// Creates a folder and those above it.
+/// Creates a file in the place of one that may be there; what that was, also a link, is not written through.
+pub fn create(path: &Path) -> Result<File, Error> {
+    remove_file(path)?;
+    create_new(path)
+}
+
+/// Creates a folder and those above it. Who may write in the folder that it is in may write in it.
 pub fn create_dir(path: &Path) -> Result<(), Error> {
-    fs::create_dir_all(path).map_err(Error::io("create the folder", path))
+    sharing::create_dir(path).map_err(Error::io("create the folder", path))
 }
 
 /// Replaces `path` by `bytes`: readers see the old file or the new one, whole.

@@ -7,6 +7,8 @@
 pub mod atomic;
 mod error;
 mod lock;
+mod sharing;
+pub mod together;
 
 pub use error::Error;
 pub use lock::{Beating, Held, Owner, RunLock};

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::atomic::folder_of;
+use crate::sharing;
+
 /// A heartbeat older than this is a dead owner's, if its host cannot be asked.
 const SILENT_S: u64 = 60;
 
@@ -167,7 +170,10 @@ impl Drop for Beating {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    // Whoever has it next writes it where it is.
+    sharing::writable(&file, folder_of(path));
+    Ok(file)
 }
 
 /// How long ago the lock was written, by the clock of the share that holds it: a new file beside it tells the time.

@@ -99,6 +99,13 @@ impl IndexPrefix {
         self.0.join("thumbnails")
     }
 
+    /// The folders in which runs and queries write, whether they are there yet or not: that of `P.meta.json`, `P`, and in it
+    /// those of parts and runs; that of results.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let beside = self.0.parent().unwrap_or(Path::new(""));
+        vec![beside.to_owned(), self.0.clone(), self.parts(), self.runs(), self.results()]
+    }
+
     /// The folder beside the index where `query` puts copies of matches.
     pub fn results(&self) -> PathBuf {
         self.0.parent().unwrap_or(Path::new("")).join("image_results")

@@ -98,9 +98,26 @@ pub struct HostReport {
     pub problems: Vec<String>,
     /// How fast the built-in model embeds a picture there, pictures a second; absent if it could not, or was not asked.
     pub images_per_second: Option<f64>,
+    /// What tells the machine from others, whatever name it is reached by, until it starts anew; empty if nothing does.
+    #[serde(default)]
+    pub machine: String,
+    /// Whose files are whose in the index folder; absent if it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owners: Option<Owners>,
     /// What `--measure` finds out; absent if it was not asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<Measured>,
+}
+
+/// Who owns what in the index folder, as a host sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owners {
+    /// The user that programs run as there.
+    pub user: String,
+    /// The number of the owner of what this host makes there. A share may make another user of root.
+    pub own: u32,
+    /// The same of what the controller made there.
+    pub controllers: u32,
 }
 
 /// What a host can do, measured there by `worker check --measure`. What could not be measured is absent, and then a
