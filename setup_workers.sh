@@ -8,7 +8,8 @@ if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
   set -- "$hosts" "$@"
 fi
 for folder in "$here/target/release" "$here/target/debug" "$here"; do
-  if [ -x "$folder/controller" ]; then
+  # In a clone there is a folder of this name.
+  if [ -f "$folder/controller" ] && [ -x "$folder/controller" ]; then
     exec "$folder/controller" --setup "$@"
   fi
 done

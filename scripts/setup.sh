@@ -89,8 +89,17 @@ macos() {
   brew install --quiet "${missing[@]}" >&2
 }
 
+# rust_suits: cargo is as new as Cargo.toml asks for.
+rust_suits() {
+  local have need
+  have=$(cargo --version 2>/dev/null | cut -d' ' -f2)
+  need=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$(dirname "$0")/../Cargo.toml")
+  printf '%s %s\n' "${have:-0}" "$need" |
+    awk '{ split($1, h, "."); split($2, n, "."); exit !(h[1] + 0 > n[1] + 0 || h[1] + 0 == n[1] + 0 && h[2] + 0 >= n[2] + 0) }'
+}
+
 rust() {
-  if ! has cargo >/dev/null && [ -x "$HOME/.cargo/bin/cargo" ]; then
+  if ! rust_suits && [ -x "$HOME/.cargo/bin/cargo" ]; then
     PATH=$HOME/.cargo/bin:$PATH
   fi
   if ! has cargo >/dev/null; then
@@ -98,6 +107,16 @@ rust() {
     has curl >/dev/null || { say "curl is missing; install Rust 1.92 or newer by hand (https://rustup.rs)"; exit 1; }
     curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal -c clippy -c rustfmt >&2
     PATH=$HOME/.cargo/bin:$PATH
+  fi
+  if ! rust_suits; then
+    say "$(command -v cargo) is $(cargo --version 2>/dev/null || echo broken), but Rust 1.92 or newer is needed:"
+    if has rustup >/dev/null; then
+      say "    rustup update stable && rustup default stable"
+    else
+      say "    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
+      say "which puts it into $HOME/.cargo; an older one of the system may stay, or be removed with its own tools"
+    fi
+    exit 1
   fi
   if [ "$level" = test ] && ! cargo deny --version >/dev/null 2>&1; then
     say "installing cargo-deny (licences and duplicate crates; some minutes)"

@@ -122,7 +122,8 @@ pub fn list(name: &str, input: impl BufRead) -> anyhow::Result<Vec<Listed>> {
         let place = format!("{name}:{number}");
         let at = |what: &str| WrongUsage(format!("{place}: {what}"));
         let line = String::from_utf8(line.map_err(|e| at(&e.to_string()))?).map_err(|_| at("it is not UTF-8"))?;
-        let line = line.trim();
+        // Editors of other systems put a byte-order mark in front.
+        let line = line.trim_start_matches("\u{feff}").trim();
         if line.is_empty() {
             continue;
         }

@@ -5,7 +5,7 @@ use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use protocol::setup::{HostReport, Measured};
 use terminal_size::{Width, terminal_size_of};
 
-use super::{Diagnosis, Patient, span, weights};
+use super::{Diagnosis, Patient, advice, span, weights};
 
 /// Of what is no terminal, or one that does not tell.
 const USUAL_COLUMNS: usize = 80;
@@ -138,7 +138,7 @@ fn details(report: &HostReport, measured: &Measured) -> Vec<String> {
             "{} on {} {}{deviation}, {} pictures at once, loaded in {:.1} s",
             trial.model.model_name, trial.model.provider, trial.model.precision, trial.batch_size, trial.load_seconds
         ));
-        details.extend(some(trial.stages.advice()));
+        details.extend(some(advice::of(trial, measured.images)));
     }
     details
 }

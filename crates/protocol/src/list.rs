@@ -4,14 +4,22 @@ use std::io::{self, BufRead};
 
 use crate::bounded::read_until;
 
+/// A byte-order mark in UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Longer than any path that a system opens.
 const LONGEST_PATH: usize = 1 << 16;
 
 /// Reads a list lazily: one path a line; if the list's first bytes (up to a buffer of them) hold a NUL, paths are
-/// NUL-separated instead, so that names with newlines can be told. Empty paths are skipped; bytes are not changed.
+/// NUL-separated instead, so that names with newlines can be told. Empty paths are skipped; bytes are not changed, but for a
+/// byte-order mark in front of lines, which editors of other systems put there.
 /// What is longer than any path is an error, the last item: the file is no list.
 pub fn read_list(mut input: impl BufRead) -> io::Result<impl Iterator<Item = io::Result<Vec<u8>>>> {
-    let separator = if input.fill_buf()?.contains(&0) { 0 } else { b'\n' };
+    let begins = input.fill_buf()?;
+    let separator = if begins.contains(&0) { 0 } else { b'\n' };
+    if separator == b'\n' && begins.starts_with(MARK) {
+        input.consume(MARK.len());
+    }
     let mut ended = false;
     Ok(std::iter::from_fn(move || {
         while !ended {
@@ -50,6 +58,7 @@ mod tests {
     fn lines_or_nul_separated() {
         assert_eq!(read("/a b\n\n/c\r\n/d"), ["/a b", "/c", "/d"]);
         assert_eq!(read("/a\nb\0/c\0"), ["/a\nb", "/c"]);
+        assert_eq!(read("\u{feff}/a\r\n\u{feff}/b\n"), ["/a", "\u{feff}/b"]);
         assert!(read("").is_empty());
     }
 }
