@@ -85,6 +85,9 @@ pub async fn examine(site: Site, share: &Share, arguments: Arguments) -> Result<
     let clock_off_s = clock_off_s(&site, share).await?;
     let report = site.ask(&arguments, CHECK).await?;
     let mut problems = report.problems.clone();
+    if let Some(owners) = &report.owners {
+        problems.iter_mut().for_each(|problem| *problem = users::named(problem, owners));
+    }
     if clock_off_s.abs() > CLOCK_S {
         problems.push(format!("its clock is {clock_off_s:+.0} s off: switch on time synchronisation there"));
     }

@@ -38,13 +38,18 @@ pub async fn examine(share: &Share, examined: &mut [&mut Examined]) -> Result<()
     found.extend(ask_all(share, &parties, "take", |i, j| name(j, i)).await?);
     ask_all(share, &parties, "take-back", name).await?;
     for (i, problem) in found {
-        let problem = problem.replace("this user", &format!("user {}", parties[i].owners.user));
+        let problem = named(&problem, &parties[i].owners);
         let problems = &mut examined[parties[i].at].problems;
         if !problems.contains(&problem) {
             problems.push(problem);
         }
     }
     Ok(())
+}
+
+/// What a machine says of the user that it is logged in to, as it reads where there are several.
+pub fn named(problem: &str, owners: &Owners) -> String {
+    problem.replace("this user", &format!("user {}", owners.user))
 }
 
 /// Has each do its part towards each of the others, at once. What is wrong, by party.
