@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use disk::{Beating, RunLock};
+use disk::{Beating, RunLock, ours};
 use fleet::{HostSpec, Hosts, PathMap};
 use protocol::IndexPrefix;
 
@@ -57,8 +57,8 @@ impl Job {
 
     /// Makes this controller the owner of the index until what it gives is dropped.
     pub fn lock(&mut self) -> Result<Beating> {
-        let dir = self.prefix.dir();
-        disk::atomic::create_dir(dir).with_context(|| format!("cannot make the index folder {}", dir.display()))?;
+        ours::look(&self.prefix)?;
+        ours::make(&self.prefix)?;
         let lock = RunLock::take(&self.prefix.lock(), "controller", &fleet::hostname())?.beating();
         self.share = Arc::new(Share::new(self.share.image_dir.clone(), Some(self.prefix.clone()))?);
         Ok(lock)

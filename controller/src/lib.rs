@@ -92,7 +92,7 @@ async fn go(mut args: Args) -> Result<Exit> {
     // The machine that scanned may be lost meanwhile.
     let near = job.nearest(&sites).await?;
     let merging = job.merging(&sites, near).await?;
-    merge::keep_parts(&job, near, &found.run_id, &encoded.parts).await?;
+    merge::keep_parts(&job, &found.run_id, &encoded.parts)?;
     if encoded.interrupted {
         eprintln!("Interrupted. {} pictures are embedded and kept; run the same command to go on.", encoded.embedded);
         return Ok(Exit::Interrupted);

@@ -1,13 +1,13 @@
 //! The merge stage: the merger is told the names and checksums of this run's parts, so that a directory cache cannot
 //! hide one from it.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use protocol::{Exit, IndexPrefix, Proof, RunRecord, encode_line};
+use disk::ours;
+use protocol::{Exit, IndexPrefix, MOST_METADATA, Proof, RunRecord, encode_line, read_file};
 use serde::{Deserialize, Serialize};
 
 use crate::job::{Arguments, Job};
@@ -56,9 +56,11 @@ pub struct Kept {
 }
 
 /// Writes the run's parts beside its manifest, for `--merge-only`.
-pub async fn keep_parts(job: &Job, site: &Site, run_id: &str, parts: &[PartLine]) -> Result<()> {
+pub fn keep_parts(job: &Job, run_id: &str, parts: &[PartLine]) -> Result<()> {
     let text: String = parts.iter().map(encode_line).collect();
-    site.write(&site.path(&job.prefix.run(run_id).parts())?, text.as_bytes()).await
+    // The scan made the folder; this machine may not see it yet.
+    let (run, name) = ours::make(&job.prefix)?.make_place(&job.prefix.run(run_id).parts())?;
+    Ok(run.write(name, text.as_bytes())?)
 }
 
 /// The parts that the newest run left.
@@ -68,31 +70,35 @@ pub fn kept_parts(prefix: &IndexPrefix) -> Result<Kept> {
         bail!("no run to merge in {}; run the controller with --image-dir first", runs.display())
     };
     let record = prefix.run(&run_id).record();
-    let text = fs::read(&record).with_context(|| format!("cannot read {}", record.display()))?;
+    let text = read_file(&record, MOST_METADATA).with_context(|| format!("cannot read {}", record.display()))?;
     let record: RunRecord =
         serde_json::from_slice(&text).with_context(|| format!("{} is damaged", record.display()))?;
     if record.proof.is_some() {
         bail!("there is nothing to merge: run {run_id}, the newest, is in the index already");
     }
     let path = prefix.run(&run_id).parts();
-    let text = fs::read_to_string(&path).with_context(|| {
+    let text = read_file(&path, MOST_METADATA).with_context(|| {
         format!(
             "run {run_id} was not finished ({}); run the controller with --image-dir again, it goes on where it was",
             path.display()
         )
     })?;
-    let lines: Result<Vec<PartLine>, _> = text.lines().map(serde_json::from_str).collect();
+    let lines: Result<Vec<PartLine>, _> = lines_of(&text).map(serde_json::from_slice).collect();
     Ok(Kept { run_id, lines: lines.with_context(|| format!("{} is damaged", path.display()))? })
 }
 
 /// Rows of the parts that a run left in this file; none if it left none.
 pub fn rows_kept(parts: &Path) -> Result<u64> {
-    let text = match fs::read_to_string(parts) {
+    let text = match read_file(parts, MOST_METADATA) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
         text => text.with_context(|| format!("cannot read {}", parts.display()))?,
     };
-    let rows = text.lines().map(|line| Ok(serde_json::from_str::<PartLine>(line)?.rows));
+    let rows = lines_of(&text).map(|line| Ok(serde_json::from_slice::<PartLine>(line)?.rows));
     rows.sum::<Result<u64>>().with_context(|| format!("{} is damaged", parts.display()))
+}
+
+fn lines_of(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|b| *b == b'\n').filter(|line| !line.is_empty())
 }
 
 /// Runs the merger at `site` over the parts of a run.
@@ -120,6 +126,8 @@ pub async fn merge(job: &Job, site: &Site, run_id: &str, parts: &[PartLine]) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use damage::{COPIES, Numbers, contained};
     use protocol::{FORMAT_VERSION, ScanSummary};
 

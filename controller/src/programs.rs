@@ -21,6 +21,17 @@ const MAKING: Duration = Duration::from_secs(300);
 /// A manifest is a few kilobytes.
 const MOST_MANIFEST_BYTES: usize = 1 << 20;
 
+/// Makes `$1` a link to `$2`, in the place of a link of ours if there is one: a person may keep something under the same name.
+const LINK: &str = r#"if [ -L "$1" ]; then
+  case $(readlink -- "$1") in
+    versions/*|current/bin/*) ;;
+    *) echo "it is a link that setup did not make: move it away" >&2; exit 1;;
+  esac
+elif [ -e "$1" ]; then
+  echo "something else has that name: move it away, or choose another work_dir in hosts" >&2; exit 1
+fi
+ln -sfn -- "$2" "$1""#;
+
 /// A bundle and where it is.
 pub struct Programs {
     bundle: Bundle,
@@ -101,8 +112,8 @@ pub async fn install(bundles: &[Programs], site: &Site, only_check: bool) -> Res
             ("query", "current/bin/query".into()),
         ];
         for (name, to) in links {
-            let args = ["-sfn".into(), OsString::from(to), OsString::from(site.work(name))];
-            let output = site.host.run("ln", &args, b"", SHORT).await?;
+            let args = ["-c".into(), LINK.into(), "sh".into(), site.work(name), to].map(OsString::from);
+            let output = site.host.run("sh", &args, b"", SHORT).await?;
             ensure!(
                 output.status.success(),
                 "cannot link {}: {}",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
-use disk::atomic;
+use disk::{Folder, ours};
 use protocol::IndexPrefix;
 
 use crate::job::Arguments;
@@ -22,6 +22,7 @@ pub struct Share {
 
 /// A file in the index folder, and what is in it.
 struct Token {
+    folder: Folder,
     name: String,
     content: String,
     /// The index folder was made for it.
@@ -61,17 +62,16 @@ impl Token {
     fn put(prefix: &IndexPrefix) -> Result<Self> {
         let dir = prefix.dir();
         let alone = !dir.exists();
-        atomic::create_dir(dir).with_context(|| format!("cannot make the index folder {}", dir.display()))?;
+        ours::look(prefix)?;
+        let folder = Folder::make(dir)?;
         // A name that nobody has looked for before, so that no cache can hide the file; and one of those that a merge
         // removes in the end, if we are killed.
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let name = format!(".token.tmp-{}-{}", since.as_nanos(), std::process::id());
         let content = format!("{}-{name}", fleet::hostname());
-        let written = atomic::create_new(&dir.join(&name)).map_err(|e| e.source);
-        written
-            .and_then(|mut file| file.write_all(content.as_bytes()))
-            .with_context(|| format!("cannot write to the index folder {}", dir.display()))?;
-        Ok(Self { name, content, alone })
+        let written = folder.create_new(&name)?.write_all(content.as_bytes());
+        written.with_context(|| format!("cannot write to the index folder {}", dir.display()))?;
+        Ok(Self { folder, name, content, alone })
     }
 }
 
@@ -79,7 +79,7 @@ impl Drop for Share {
     fn drop(&mut self) {
         if let Some((prefix, token)) = &self.index {
             // A share that is gone by now takes it along.
-            let _ = fs::remove_file(prefix.dir().join(&token.name));
+            let _ = token.folder.remove_file(&token.name);
             if token.alone {
                 // What somebody has put there meanwhile keeps it.
                 let _ = fs::remove_dir(prefix.dir());

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use fleet::{Content, Host, HostSpec};
+use fleet::{Host, HostSpec};
 use protocol::VERSION;
 use protocol::setup::HostReport;
 
@@ -81,11 +81,6 @@ impl Site {
         let report = self.ask(&share.arguments(self)?.word("--share-only"), SHORT).await?;
         ensure!(report.problems.is_empty(), report.problems.join("; "));
         Ok(report.share_ms)
-    }
-
-    /// Puts a small file into place there.
-    pub async fn write(&self, to: &str, bytes: &[u8]) -> Result<()> {
-        Ok(self.host.put(Content::Bytes(bytes), to, 0o644).await?)
     }
 
     /// The last lines of a file there, each on a line of its own; empty if they cannot be had.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::BufReader;
+use std::io::{BufReader, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, Local};
 use disk::{Owner, RunLock};
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
-use protocol::{Exit, Failure, FailureKind, IndexMeta, IndexPrefix, LONGEST_EVENT, RunRecord, lines};
+use protocol::{Exit, Failure, FailureKind, IndexMeta, IndexPrefix, LONGEST_EVENT, MOST_METADATA, RunRecord, lines};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -83,7 +83,7 @@ fn read(prefix: &IndexPrefix) -> Result<Status> {
 
 /// A JSON file's content; `None` if there is no such file.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    match fs::read(path) {
+    match protocol::read_file(path, MOST_METADATA) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e).with_context(|| format!("cannot read {}", path.display())),
         Ok(text) => serde_json::from_slice(&text).map(Some).with_context(|| format!("{} is damaged", path.display())),
@@ -93,12 +93,16 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 /// The ledger's failures by kind. It may be long, so it is read line by line.
 fn failures(path: &Path) -> Result<BTreeMap<String, Failures>> {
     let mut kinds: BTreeMap<String, Failures> = BTreeMap::new();
-    let file = match fs::File::open(path) {
+    let file = match protocol::open_file(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(kinds),
         file => file.with_context(|| format!("cannot read {}", path.display()))?,
     };
     for line in lines(BufReader::new(file), LONGEST_EVENT) {
-        let line = line.with_context(|| format!("cannot read {}", path.display()))?;
+        let line = match line {
+            // What is longer than any line is one that is damaged, the last.
+            Err(e) if e.kind() == ErrorKind::InvalidData => Vec::new(),
+            line => line.with_context(|| format!("cannot read {}", path.display()))?,
+        };
         // A line that is damaged counts too: the next merge drops it and says so.
         let failure = serde_json::from_slice(&line).unwrap_or_else(|_| {
             let detail = "this line of the ledger is damaged".into();

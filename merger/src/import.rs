@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
+use disk::ours;
 use index::{Brought, Import, Sources, model_name, read_meta};
 use protocol::{Exit, IndexPrefix, ModelIdentity, Root};
 
@@ -29,6 +30,7 @@ pub fn run(args: &Args, vectors: &Path) -> anyhow::Result<Exit> {
 
 /// The vectors, read and found to be a model's that is here.
 fn judged(args: &Args, vectors: &Path, prefix: &IndexPrefix) -> anyhow::Result<(Import, ModelIdentity)> {
+    ours::look(prefix)?;
     let (brought, root) = (brought(args, vectors)?, root(args, prefix)?);
     let model = match &args.model {
         Some(model) => model.clone(),
@@ -52,7 +54,7 @@ fn judged(args: &Args, vectors: &Path, prefix: &IndexPrefix) -> anyhow::Result<(
             root.here().display()
         );
     }
-    disk::atomic::create_dir(prefix.dir()).with_context(|| format!("cannot make {}", prefix.dir().display()))?;
+    ours::make(prefix)?;
     Ok((import, seen.identity))
 }
 

@@ -13,7 +13,7 @@ use std::io::{BufRead, Write, stdin, stdout};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use disk::{Beating, RunLock};
+use disk::{Beating, RunLock, ours};
 use index::{IndexError, MergeReport, MergeRequest, PartRef, Sources};
 use protocol::layout::is_file_name;
 use protocol::{Exit, IndexPrefix, LONGEST_EVENT, Proof, decode_line, encode_line, lines};
@@ -82,7 +82,8 @@ fn progress(what: &'static str) -> impl FnMut(u64) {
 /// whose controller was killed or lost may still be at work.
 fn lock(args: &Args, prefix: &IndexPrefix) -> anyhow::Result<Vec<Beating>> {
     let host = gethostname::gethostname().to_string_lossy().into_owned();
-    if !prefix.dir().is_dir() {
+    ours::look(prefix)?;
+    if ours::standing(prefix)?.is_none() {
         bail!(
             "there is no index folder {}: run the controller, or a worker with --index-prefix P/worker_0, first",
             prefix.dir().display()

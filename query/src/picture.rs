@@ -1,6 +1,5 @@
 //! Pictures that a question is asked with: read here and sent, or named where they stand in the index.
 
-use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
@@ -32,7 +31,7 @@ pub fn terms(summands: &[Summand], paths: &Paths<'_>) -> Result<Vec<Term>> {
 
 fn picture(path: &Path, paths: &Paths<'_>, left: &mut u64) -> Result<What> {
     let name = path.display();
-    let file = match File::open(path) {
+    let file = match protocol::open_file(path) {
         Ok(file) => file,
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
             let told = || {
@@ -43,13 +42,11 @@ fn picture(path: &Path, paths: &Paths<'_>, left: &mut u64) -> Result<What> {
             };
             return Ok(What::Path(paths.canonical(path).ok_or_else(told)?));
         }
+        Err(e) if e.kind() == ErrorKind::InvalidInput => {
+            return Err(WrongUsage(format!("{name} is not a file")).into());
+        }
         Err(e) => return Err(e).with_context(|| format!("cannot read the picture {name}")),
     };
-    let found = file.metadata().with_context(|| format!("cannot read the picture {name}"))?;
-    // Opening a folder or a pipe succeeds.
-    if !found.is_file() {
-        return Err(WrongUsage(format!("{name} is not a file")).into());
-    }
     let mut bytes = Vec::new();
     file.take(*left + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read the picture {name}"))?;
     *left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
@@ -116,7 +113,7 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         fs::write(path("notes.jpg"), "only words").unwrap();
         fs::write(path("empty.jpg"), "").unwrap();
-        let large = File::create(path("large.jpg")).unwrap();
+        let large = fs::File::create(path("large.jpg")).unwrap();
         large.set_len(MOST_BYTES + 1).unwrap();
         let elsewhere = PathBuf::from("/nowhere");
         for (name, told) in [

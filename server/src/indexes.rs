@@ -118,7 +118,15 @@ impl Indexes {
     pub async fn gallery(&self, name: &str) -> Result<Gallery, Refusal> {
         let (slot, loaded) = (self.slot(name)?, self.get(name)?);
         let (prefix, cache_dir) = (slot.prefix.clone(), self.cache_dir.with_file_name("thumbnails"));
-        let finding = async || spawn_blocking(move || Arc::new(Thumbnails::of(&prefix, &cache_dir))).await;
+        let log = self.log.clone();
+        let find = move || {
+            let (thumbnails, why) = Thumbnails::of(&prefix, &cache_dir);
+            if let Some(why) = why {
+                log.line(&format!("thumbnails are kept on this host: {why}: {}", why.source));
+            }
+            Arc::new(thumbnails)
+        };
+        let finding = async || spawn_blocking(find).await;
         let thumbnails = slot.thumbnails.get_or_try_init(finding).await.map_err(|e| Refusal::failed(&e))?.clone();
         let canonical = loaded.meta().root.clone();
         let here = slot.root_here.lock().expect("nothing panics in it").clone();

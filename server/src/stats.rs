@@ -1,7 +1,6 @@
 //! What an index holds, and what its scores mean.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufReader, ErrorKind};
 use std::path::Path;
 
@@ -95,12 +94,17 @@ pub fn tell(index: &Index, survey: Survey) -> Result<Stats, Refusal> {
 /// Lines of the ledger by kind; those that are damaged say nothing.
 fn failures(ledger: &Path) -> std::io::Result<BTreeMap<String, u64>> {
     let mut kinds = BTreeMap::new();
-    let file = match File::open(ledger) {
+    let file = match protocol::open_file(ledger) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(kinds),
         file => file?,
     };
     for line in lines(BufReader::new(file), LONGEST_EVENT) {
-        if let Ok(failure) = serde_json::from_slice::<Failure>(&line?) {
+        let line = match line {
+            // Longer than any line of a ledger: what follows is none.
+            Err(e) if e.kind() == ErrorKind::InvalidData => break,
+            line => line?,
+        };
+        if let Ok(failure) = serde_json::from_slice::<Failure>(&line) {
             *kinds.entry(failure.kind.to_string()).or_default() += 1;
         }
     }

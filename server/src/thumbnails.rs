@@ -1,56 +1,77 @@
 //! Thumbnails that were made before, beside the index, where every server of it finds them. Each is a file named by a
 //! hash of what it shows, so none is ever wrong; all may be removed at any time. Their bytes are bounded.
 
-use std::fs;
-use std::io;
+use std::ffi::OsString;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use disk::atomic::{Temp, temp_beside};
+use disk::atomic::Temp;
+use disk::{Folder, ours};
 use protocol::{IndexPrefix, hash_hex};
 
 /// The most bytes in a folder, but for what was written since it was last looked through.
 const MOST_BYTES: u64 = 2 << 30;
 
+/// None has more bytes.
+const MOST_OF_ONE: u64 = 64 << 20;
+
+/// Where thumbnails are.
+#[derive(Debug)]
+enum Place {
+    /// In the folder of an index.
+    Index(IndexPrefix),
+    /// In a folder on this host.
+    Here(PathBuf),
+}
+
 /// Thumbnails of one index.
 #[derive(Debug)]
 pub struct Thumbnails {
-    dir: PathBuf,
+    place: Place,
     most_bytes: u64,
     /// Bytes that were written since the folder was last looked through.
     unseen: AtomicU64,
 }
 
 impl Thumbnails {
-    /// Those beside an index, or, where nothing can be written there, below `cache_dir` on this host.
-    pub fn of(prefix: &IndexPrefix, cache_dir: &Path) -> Self {
-        let beside = prefix.thumbnails();
-        if can_write(&beside) {
-            return Self::in_folder(beside, MOST_BYTES);
+    /// Those beside an index, or, where nothing can be written there, below `cache_dir` on this host, and why.
+    pub fn of(prefix: &IndexPrefix, cache_dir: &Path) -> (Self, Option<disk::Error>) {
+        let beside = Self::new(Place::Index(prefix.clone()), MOST_BYTES);
+        match beside.can_write() {
+            Ok(()) => (beside, None),
+            Err(why) => {
+                let name = hash_hex(prefix.dir().as_os_str().as_encoded_bytes());
+                (Self::new(Place::Here(cache_dir.join(name)), MOST_BYTES), Some(why))
+            }
         }
-        let name = hash_hex(prefix.dir().as_os_str().as_encoded_bytes());
-        Self::in_folder(cache_dir.join(name), MOST_BYTES)
     }
 
-    fn in_folder(dir: PathBuf, most_bytes: u64) -> Self {
+    fn new(place: Place, most_bytes: u64) -> Self {
         // Whoever wrote before may have left it full.
-        Self { dir, most_bytes, unseen: AtomicU64::new(most_bytes) }
+        Self { place, most_bytes, unseen: AtomicU64::new(most_bytes) }
     }
 
     /// The thumbnail of this name, if it is there and whole.
     pub fn get(&self, name: &str) -> Option<Vec<u8>> {
-        fs::read(self.file(name)).ok().filter(|jpeg| jpeg.starts_with(&[0xFF, 0xD8]) && jpeg.ends_with(&[0xFF, 0xD9]))
+        let dir = match &self.place {
+            Place::Index(prefix) => {
+                Folder::open(prefix.dir()).and_then(|index| index.place(&prefix.thumbnails().join("x")))
+            }
+            Place::Here(dir) => Folder::open(dir).map(|dir| Some((dir, OsString::new()))),
+        };
+        let (dir, _) = dir.ok()??;
+        let jpeg = dir.folder(&name[..2]).ok()?.read_bytes(file(name), MOST_OF_ONE).ok()??;
+        (jpeg.starts_with(&[0xFF, 0xD8]) && jpeg.ends_with(&[0xFF, 0xD9])).then_some(jpeg)
     }
 
     /// Keeps a thumbnail. Not synced: one that a power cut halves is seen to be none.
-    pub fn keep(&self, name: &str, jpeg: &[u8]) -> io::Result<()> {
-        let file = self.file(name);
-        fs::create_dir_all(file.parent().unwrap_or(&self.dir))?;
-        let temp = Temp::guard(temp_beside(&file));
-        fs::write(temp.path(), jpeg)?;
-        fs::rename(temp.path(), &file)?;
-        temp.keep();
+    pub fn keep(&self, name: &str, jpeg: &[u8]) -> Result<(), disk::Error> {
+        let folder = self.folder()?.make_folder(&name[..2])?;
+        let temp = Temp::in_folder(&folder, file(name));
+        temp.create()?.write_all(jpeg).map_err(disk::Error::io("write", &temp.path()))?;
+        temp.publish_unsynced()?;
         self.unseen.fetch_add(jpeg.len() as u64, Ordering::Relaxed);
         Ok(())
     }
@@ -61,39 +82,68 @@ impl Thumbnails {
         if self.unseen.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_err() {
             return 0;
         }
-        let folders = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
-        let mut files: Vec<(SystemTime, u64, PathBuf)> = files
-            .filter_map(|file| {
-                let found = file.metadata().ok().filter(fs::Metadata::is_file)?;
-                Some((found.modified().ok()?, found.len(), file.path()))
-            })
-            .collect();
+        let mut files = self.all();
         files.sort_unstable();
         let mut bytes: u64 = files.iter().map(|(_, length, _)| length).sum();
-        let too_many = |(_, length, _): &&(SystemTime, u64, PathBuf)| {
+        let too_many = |(_, length, _): &&(SystemTime, u64, String)| {
             let remove = bytes > self.most_bytes;
             bytes -= length;
             remove
         };
-        let removed = files.iter().take_while(too_many).filter(|(_, _, path)| fs::remove_file(path).is_ok());
-        removed.count()
+        let Ok(dir) = self.folder() else { return 0 };
+        let remove = |name: &str| dir.folder(&name[..2]).and_then(|folder| folder.remove_file(name));
+        files.iter().take_while(too_many).filter(|(_, _, name)| remove(name).is_ok()).count()
     }
 
-    fn file(&self, name: &str) -> PathBuf {
-        self.dir.join(&name[..2]).join(format!("{name}.jpg"))
+    /// When each was made, its bytes, and its file's name. What else lies there is not ours.
+    fn all(&self) -> Vec<(SystemTime, u64, String)> {
+        let names =
+            |folder: &Folder| folder.names().unwrap_or_default().into_iter().filter_map(|n| n.into_string().ok());
+        let Ok(dir) = self.folder() else { return Vec::new() };
+        let mut found = Vec::new();
+        for folder in names(&dir).filter_map(|name| dir.folder(name).ok()) {
+            for name in names(&folder).filter(|name| ours::is_thumbnail(name)) {
+                let Some(facts) = folder.read(&name).ok().flatten().and_then(|file| file.metadata().ok()) else {
+                    continue;
+                };
+                let at_home =
+                    folder.path().file_name().is_some_and(|home| name.as_bytes().starts_with(home.as_encoded_bytes()));
+                found.extend(facts.modified().ok().filter(|_| at_home).map(|made| (made, facts.len(), name)));
+            }
+        }
+        found
+    }
+
+    /// The folder of all, which is made if it is not there.
+    fn folder(&self) -> Result<Folder, disk::Error> {
+        match &self.place {
+            Place::Index(prefix) => {
+                let (index, name) = ours::make(prefix)?.make_place(&prefix.thumbnails())?;
+                index.make_folder(name)
+            }
+            Place::Here(dir) => Folder::make(dir),
+        }
+    }
+
+    fn can_write(&self) -> Result<(), disk::Error> {
+        Temp::in_folder(&self.folder()?, "probe").create().map(drop)
     }
 }
 
-/// Whether files can be made in a folder, which is made if it is not there.
-fn can_write(dir: &Path) -> bool {
-    let probe = Temp::guard(temp_beside(&dir.join("probe")));
-    fs::create_dir_all(dir).and_then(|()| fs::write(probe.path(), b"")).is_ok()
+fn file(name: &str) -> String {
+    format!("{name}.jpg")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
     use super::*;
+
+    fn path(thumbnails: &Thumbnails, name: &str) -> PathBuf {
+        thumbnails.folder().unwrap().file(&name[..2]).join(file(name))
+    }
 
     fn jpeg(length: usize) -> Vec<u8> {
         [&[0xFF, 0xD8][..], &vec![0; length - 4], &[0xFF, 0xD9]].concat()
@@ -103,13 +153,14 @@ mod tests {
     fn what_was_kept_is_found_whole_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
         let prefix = IndexPrefix::new(dir.path().join("imageindex"));
-        let thumbnails = Thumbnails::of(&prefix, &dir.path().join("cache"));
+        let (thumbnails, why) = Thumbnails::of(&prefix, &dir.path().join("cache"));
+        assert!(why.is_none());
         let name = hash_hex(b"a");
         assert_eq!(thumbnails.get(&name), None);
         thumbnails.keep(&name, &jpeg(100)).unwrap();
         assert_eq!(thumbnails.get(&name), Some(jpeg(100)));
         assert!(prefix.thumbnails().is_dir() && !dir.path().join("cache").exists());
-        fs::write(thumbnails.file(&name), &jpeg(100)[..50]).unwrap();
+        fs::write(path(&thumbnails, &name), &jpeg(100)[..50]).unwrap();
         assert_eq!(thumbnails.get(&name), None);
     }
 
@@ -119,21 +170,45 @@ mod tests {
         let prefix = IndexPrefix::new(dir.path().join("imageindex"));
         fs::create_dir(prefix.dir()).unwrap();
         fs::write(prefix.thumbnails(), "a file in the folder's place").unwrap();
-        let thumbnails = Thumbnails::of(&prefix, &dir.path().join("cache"));
+        let (thumbnails, why) = Thumbnails::of(&prefix, &dir.path().join("cache"));
+        assert!(why.is_some());
         thumbnails.keep(&hash_hex(b"a"), &jpeg(100)).unwrap();
         assert_eq!(thumbnails.get(&hash_hex(b"a")), Some(jpeg(100)));
         assert_eq!(fs::read_dir(dir.path().join("cache")).unwrap().count(), 1);
     }
 
     #[test]
+    fn links_and_pictures_of_others_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (photos, name) = (dir.path().join("photos"), hash_hex(b"a"));
+        fs::create_dir_all(photos.join(&name[..2])).unwrap();
+        for photo in ["holiday.jpg".into(), file(&name)] {
+            fs::write(photos.join(&name[..2]).join(photo), vec![1; 1000]).unwrap();
+        }
+        let prefix = IndexPrefix::new(dir.path().join("imageindex"));
+        ours::make(&prefix).unwrap();
+        symlink(&photos, prefix.thumbnails()).unwrap();
+        let (thumbnails, why) = Thumbnails::of(&prefix, &dir.path().join("cache"));
+        assert!(why.unwrap().source.to_string().contains("it is a link to"));
+        thumbnails.keep(&name, &jpeg(100)).unwrap();
+        let kept = fs::read(photos.join(&name[..2]).join(file(&name))).unwrap();
+        assert_eq!(kept, vec![1; 1000], "nothing was written through the link");
+        // A folder that others use too.
+        let shared = Thumbnails::new(Place::Here(photos.clone()), 0);
+        symlink(dir.path(), photos.join("zz")).unwrap();
+        assert_eq!(shared.tidy(), 1, "only what is named as thumbnails are");
+        assert!(photos.join(&name[..2]).join("holiday.jpg").exists());
+    }
+
+    #[test]
     fn the_oldest_go_when_there_are_too_many_bytes() {
         let dir = tempfile::tempdir().unwrap();
-        let thumbnails = Thumbnails::in_folder(dir.path().join("thumbnails"), 350);
+        let thumbnails = Thumbnails::new(Place::Here(dir.path().join("thumbnails")), 350);
         let names: Vec<String> = (0..5).map(|n: u8| hash_hex(&[n])).collect();
         for (name, seconds) in names.iter().zip([5, 4, 3, 2, 1]) {
             thumbnails.keep(name, &jpeg(100)).unwrap();
             let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
-            fs::File::options().write(true).open(thumbnails.file(name)).unwrap().set_modified(time).unwrap();
+            fs::File::options().write(true).open(path(&thumbnails, name)).unwrap().set_modified(time).unwrap();
         }
         assert_eq!(thumbnails.tidy(), 2);
         let there: Vec<bool> = names.iter().map(|name| thumbnails.get(name).is_some()).collect();

@@ -9,10 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use disk::atomic::{Temp, create_dir, folder_of};
+use disk::{Folder, Kind};
 use protocol::setup::{Bundle, BundleFile, MANIFEST};
-use protocol::{VERSION, hash_hex};
+use protocol::{ImagePath, MOST_METADATA, VERSION, hash_hex};
 
 use crate::glibc;
+
+/// The folders of a bundle.
+const PARTS: [&str; 2] = ["bin", "lib"];
 
 /// Programs that a host may have to run.
 const PROGRAMS: [&str; 5] = ["worker", "merger", "server", "query", "controller"];
@@ -29,17 +34,11 @@ const PROVIDER: [&str; 3] =
 pub fn bundle(out: &Path) -> Result<Bundle> {
     let exe = std::env::current_exe().context("this program does not know where it is")?;
     let folder = exe.parent().context("this program is in no folder")?;
-    // Never anything that is not a bundle is replaced: the folder may be on somebody's share.
-    let free = fs::read_dir(out).map_or(true, |mut entries| entries.next().is_none());
-    ensure!(
-        free || out.join(MANIFEST).is_file(),
-        "{} is there and is no bundle; name a folder that is new, empty or an older bundle",
-        out.display()
-    );
-    let name = out.file_name().with_context(|| format!("{} is no name of a folder", out.display()))?;
-    let old = out;
-    let out = &out.with_file_name(format!(".{}.new", name.to_string_lossy()));
-    clear(out)?;
+    let old = older(out)?;
+    create_dir(folder_of(out))?;
+    let temp = Temp::beside(out)?;
+    temp.create_folder()?;
+    let (target, out) = (out, &temp.path());
     let mut libraries = BTreeSet::new();
     for name in PROGRAMS {
         let program = folder.join(name);
@@ -62,7 +61,7 @@ pub fn bundle(out: &Path) -> Result<Bundle> {
     }
     copy(&runtime, &out.join("lib/libonnxruntime.so"))?;
     let (mut files, mut oldest_glibc) = (Vec::new(), None);
-    for part in ["bin", "lib"] {
+    for part in PARTS {
         let mut names: Vec<PathBuf> = fs::read_dir(out.join(part))?.map(|e| Ok(e?.path())).collect::<Result<_>>()?;
         names.sort();
         for path in names {
@@ -87,19 +86,47 @@ pub fn bundle(out: &Path) -> Result<Bundle> {
         files,
     };
     disk::atomic::write_json(&out.join(MANIFEST), &bundle)?;
-    clear(old)?;
-    fs::rename(out, old).with_context(|| format!("cannot rename {} to {}", out.display(), old.display()))?;
+    if let Some(old) = old {
+        clear(target, &old)?;
+    }
+    temp.publish()?;
     Ok(bundle)
 }
 
-/// Removes a folder, if it is there.
-fn clear(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(e).with_context(|| format!("cannot empty {}", folder.display()))
+/// What an older bundle in its place lists. Never anything that is not a bundle is replaced: the folder may be on
+/// somebody's share.
+fn older(out: &Path) -> Result<Option<Bundle>> {
+    let free = fs::read_dir(out).map_or(true, |mut entries| entries.next().is_none());
+    let bundle = protocol::read_file(&out.join(MANIFEST), MOST_METADATA).ok();
+    let bundle: Option<Bundle> = bundle.and_then(|text| serde_json::from_slice(&text).ok());
+    ensure!(
+        free || bundle.is_some(),
+        "{} is there and is no bundle; name a folder that is new, empty or an older bundle",
+        out.display()
+    );
+    Ok(bundle)
+}
+
+/// Removes an older bundle's files, so that its folder is empty.
+fn clear(out: &Path, old: &Bundle) -> Result<()> {
+    let folder = Folder::open(out)?;
+    let files = old.files.iter().map(|file| file.path.as_str()).chain([MANIFEST]);
+    for file in files.filter(|file| ImagePath::new(*file).is_ok()) {
+        if let Some((within, name)) = folder.place(&out.join(file))? {
+            within.remove_file(name)?;
         }
-        _ => Ok(()),
     }
+    for part in PARTS.iter().filter(|part| matches!(folder.kind(part), Ok(Some(Kind::Folder)))) {
+        folder.remove_empty(part)?;
+    }
+    let left = folder.names()?;
+    ensure!(
+        left.is_empty(),
+        "{} holds {:?}, which the bundle there does not list: move it away",
+        out.display(),
+        left[0]
+    );
+    Ok(())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

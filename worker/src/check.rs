@@ -6,8 +6,7 @@ mod speed;
 mod trial;
 mod users;
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -159,11 +158,10 @@ fn another(dir: &Path) -> String {
 fn same_share(dir: &Path, token: Option<(&str, &str)>) -> Result<Option<Owners>> {
     let mut controllers = None;
     if let Some((name, content)) = token {
-        let mut file = File::open(dir.join(name)).with_context(|| another(dir))?;
-        let mut found = String::new();
-        (&mut file).take(MOST_TOKEN_BYTES).read_to_string(&mut found).with_context(|| another(dir))?;
-        ensure!(found.trim() == content, "{}", another(dir));
+        let file = protocol::open_file(&dir.join(name)).with_context(|| another(dir))?;
         controllers = Some(file.metadata().with_context(|| another(dir))?.uid());
+        let found = protocol::read_all(file, MOST_TOKEN_BYTES).with_context(|| another(dir))?;
+        ensure!(found.trim_ascii() == content.as_bytes(), "{}", another(dir));
     }
     let unwritable = || {
         format!(

@@ -109,7 +109,8 @@ fn pixel_bytes(model: &Model, pictures: usize) -> u64 {
 /// Runs the pipeline until `work` ends, then says which parts stand.
 pub fn encode(setup: &Setup, encoder: ImageEncoder, work: &Work, report: &Report) -> Result<Finished> {
     let shared = Shared::default();
-    disk::atomic::create_dir(&setup.prefix.parts())
+    disk::ours::make(setup.prefix)
+        .and_then(|folder| folder.make_place(&setup.prefix.part("x")))
         .with_context(|| format!("cannot write to the index folder {}", setup.prefix.dir().display()))?;
     let share = Share::of(&[setup.root.here(), setup.prefix.dir()])?;
     let room = Room::new(ahead_bytes(setup.options.memory.map(|memory| memory.bytes)));

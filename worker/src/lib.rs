@@ -29,7 +29,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clip::Model;
 use protocol::layout::WorkerPrefix;
-use protocol::{Event, Exit, FORMAT_VERSION, IndexPrefix, Root, RunRecord, VERSION, WorkerMeta};
+use protocol::{Event, Exit, FORMAT_VERSION, IndexPrefix, MOST_METADATA, Root, RunRecord, VERSION, WorkerMeta};
 
 pub use args::Args;
 use args::{Encode, Job, Scan};
@@ -98,6 +98,7 @@ fn run_scan(args: Scan, report: &Report) -> Result<Exit> {
     let host = facts::host();
     report.event(&Event::Hello { version: VERSION.into(), pid: std::process::id(), host: host.clone() });
     let prefix = IndexPrefix::new(std::path::absolute(&args.index_prefix)?);
+    disk::ours::look(&prefix)?;
     let here = std::path::absolute(&args.image_dir)?;
     ensure!(here.is_dir(), "the image folder {} is not there; is the share mounted?", here.display());
     let canonical = args.canonical.map_or_else(|| text(&here), Ok)?;
@@ -136,6 +137,7 @@ fn run_encode(args: Encode, work_dir: &Path, report: &Arc<Report>) -> Result<Exi
     let worker =
         WorkerPrefix::new(std::path::absolute(args.index_prefix.as_ref().context("--index-prefix is needed")?)?);
     let prefix = worker.index();
+    disk::ours::look(&prefix)?;
     let _life = match args.granted {
         true => Some(Life::begin(work_dir, prefix.dir(), args.worker_id, &host.hostname)?),
         false => None,
@@ -237,7 +239,7 @@ fn run_record(prefix: &IndexPrefix, run_id: Option<&str>) -> Result<Option<RunRe
     let Some(run_id) = run_id.map(str::to_owned).or_else(|| prefix.newest_run()) else { return Ok(None) };
     let path = prefix.run(&run_id).record();
     let unreadable = || format!("cannot read the run's record {}; is the share mounted here?", path.display());
-    let text = std::fs::read(&path).with_context(unreadable)?;
+    let text = protocol::read_file(&path, MOST_METADATA).with_context(unreadable)?;
     let record =
         serde_json::from_slice(&text).with_context(|| format!("the run's record {} is damaged", path.display()))?;
     Ok(Some(record))

@@ -2,17 +2,21 @@
 //! still be there, asleep or waiting for a share: two would take twice the memory, so the newer ends the older. What that
 //! had in hand is done again.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use disk::Folder;
 use protocol::hash_hex;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long an ended worker may take to go.
 const GOING: Duration = Duration::from_secs(10);
+
+/// A host's name and a number take fewer bytes.
+const LONGEST: u64 = 1 << 12;
 
 /// Held while a worker lives.
 #[derive(Debug)]
@@ -23,17 +27,10 @@ pub struct Life {
 impl Life {
     /// Takes the place of worker `id` of an index; an older one in it is ended.
     pub fn begin(work_dir: &Path, index: &Path, id: u32, host: &str) -> Result<Self> {
-        std::fs::create_dir_all(work_dir)
-            .with_context(|| format!("cannot make the work folder {}", work_dir.display()))?;
+        let folder = Folder::make(work_dir)?;
         let index = hash_hex(index.as_os_str().as_encoded_bytes());
-        let path = work_dir.join(format!("worker_{id}-{}.lock", &index[..8]));
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .with_context(|| format!("cannot open the lock {}", path.display()))?;
+        let name = format!("worker_{id}-{}.lock", &index[..8]);
+        let (mut file, path) = (folder.read_write(&name)?, folder.file(&name));
         lock(&mut file, &path, host)?;
         let named = file
             .set_len(0)
@@ -57,7 +54,7 @@ fn lock(file: &mut File, path: &Path, host: &str) -> Result<()> {
         }
         // Who holds the lock lives, so the number is its own; it may not have written it yet.
         let mut holder = String::new();
-        let read = file.rewind().and_then(|()| file.read_to_string(&mut holder));
+        let read = file.rewind().and_then(|()| file.take(LONGEST).read_to_string(&mut holder));
         read.with_context(|| format!("cannot read the lock {}", path.display()))?;
         if let Some((its_host, pid)) = holder.rsplit_once(' ').filter(|_| ended.is_none()) {
             ensure!(

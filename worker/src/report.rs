@@ -1,13 +1,15 @@
 //! What a worker says, and to whom: JSON events to a controller, or log lines to a person. Both also go as lines to
 //! the worker's log file.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
+use disk::Folder;
+use disk::atomic::{folder_of, name_in};
 use protocol::{Event, Stages, encode_line};
 
 /// Where to report.
@@ -45,10 +47,12 @@ impl Report {
 
     /// Also appends lines to a file. A file that cannot be opened is a warning, not an end: pictures matter more.
     pub fn also_to(mut self, path: &Path) -> Self {
-        let opened = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-        match opened.and_then(|()| OpenOptions::new().create(true).append(true).open(path)) {
+        let opened = Folder::make(folder_of(path)).and_then(|folder| folder.append(name_in(path)?));
+        match opened {
             Ok(file) => self.log = Some(Mutex::new(file)),
-            Err(e) => self.event(&Event::Warning { message: format!("no log file {}: {e}", path.display()) }),
+            Err(disk::Error { source, .. }) => {
+                self.event(&Event::Warning { message: format!("no log file {}: {source}", path.display()) });
+            }
         }
         self
     }

@@ -5,7 +5,8 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use disk::atomic::{self, Temp};
+use disk::atomic::{Temp, name_in};
+use disk::{Folder, ours};
 use index::{Moved, PartRef, Sorter};
 use protocol::layout::RunDir;
 use protocol::{Chunk, Chunker, Entry, Failure, IndexPrefix, ManifestReader, ManifestWriter, RunRecord, encode_line};
@@ -20,6 +21,7 @@ const MOVED_PART: usize = 1024;
 /// The files of a run.
 pub struct RunFiles {
     dir: RunDir,
+    folder: Folder,
     chunk_images: Option<u64>,
     manifest: Manifest,
     gone: Lines,
@@ -34,19 +36,21 @@ impl RunFiles {
     /// Begins a run's files at `prefix`; those of a dry run, in a temporary folder.
     pub fn create(prefix: &IndexPrefix, run_id: &str, chunk_images: Option<u64>, dry_run: bool) -> Result<Self> {
         let temporary = dry_run.then(tempfile::tempdir).transpose().context("cannot make a temporary folder")?;
-        let dir = match &temporary {
-            Some(folder) => IndexPrefix::new(folder.path()).run(run_id),
-            None => prefix.run(run_id),
-        };
-        atomic::create_dir(dir.dir())
-            .with_context(|| format!("cannot write to the index folder {}", prefix.dir().display()))?;
+        let index = temporary.as_ref().map_or_else(|| prefix.clone(), |folder| IndexPrefix::new(folder.path()));
+        let dir = index.run(run_id);
+        let place = ours::make(&index).and_then(|folder| folder.make_place(&dir.manifest()));
+        let (folder, _) =
+            place.with_context(|| format!("cannot write to the index folder {}", prefix.dir().display()))?;
+        let manifest = create_anew(&folder, &dir.manifest())?;
+        let lines = |path: PathBuf| Lines { folder: folder.clone(), path, output: None };
         Ok(Self {
-            manifest: Manifest::create(&dir.manifest(), chunk_images)?,
-            gone: Lines::new(dir.gone()),
-            failed: Lines::new(dir.scan_failures()),
-            failed_before: Lines::new(dir.failed_before()),
-            moved: Lines::new(dir.moved()),
+            manifest: Manifest::new(manifest, &dir.manifest(), chunk_images),
+            gone: lines(dir.gone()),
+            failed: lines(dir.scan_failures()),
+            failed_before: lines(dir.failed_before()),
+            moved: lines(dir.moved()),
             dir,
+            folder,
             chunk_images,
             temporary,
         })
@@ -86,8 +90,8 @@ impl RunFiles {
     ) -> Result<()> {
         self.manifest.flush()?;
         let whole = self.dir.manifest();
-        let temp = Temp::beside(&whole);
-        let mut rest = Manifest::create(temp.path(), self.chunk_images)?;
+        let temp = Temp::in_folder(&self.folder, name_in(&whole)?);
+        let mut rest = Manifest::new(temp.create()?, &temp.path(), self.chunk_images);
         let (mut moved, mut part) = (moved.sorted()?.peekable(), Vec::new());
         for entry in ManifestReader::open(&whole)? {
             let entry = entry?;
@@ -104,7 +108,7 @@ impl RunFiles {
             publish(&part)?.map_or(Ok(()), |part| self.moved.push(&part))?;
         }
         rest.flush()?;
-        temp.publish(&whole)?;
+        temp.publish()?;
         self.manifest = rest;
         Ok(())
     }
@@ -120,7 +124,7 @@ impl RunFiles {
             for lines in [self.gone, self.failed, self.failed_before, self.moved] {
                 lines.sync()?;
             }
-            atomic::write_json(&self.dir.record(), record)?;
+            self.folder.write_json(name_in(&self.dir.record())?, record)?;
         }
         Ok(chunks)
     }
@@ -135,10 +139,9 @@ struct Manifest {
 }
 
 impl Manifest {
-    fn create(path: &Path, chunk_images: Option<u64>) -> Result<Self> {
-        let file = atomic::create(path).map_err(|e| e.source).with_context(|| cannot_write(path))?;
+    fn new(file: File, path: &Path, chunk_images: Option<u64>) -> Self {
         let writer = ManifestWriter::new(BufWriter::with_capacity(1 << 16, file));
-        Ok(Self { path: path.into(), writer, chunker: Chunker::new(chunk_images), chunks: Vec::new() })
+        Self { path: path.into(), writer, chunker: Chunker::new(chunk_images), chunks: Vec::new() }
     }
 
     fn push(&mut self, entry: &Entry) -> Result<()> {
@@ -164,30 +167,31 @@ impl Manifest {
 
 /// A file of JSON lines that is not there until it has one.
 struct Lines {
+    folder: Folder,
     path: PathBuf,
     output: Option<BufWriter<File>>,
 }
 
 impl Lines {
-    fn new(path: PathBuf) -> Self {
-        Self { path, output: None }
-    }
-
     fn push(&mut self, line: &impl Serialize) -> Result<()> {
-        let mut write = || {
-            let output = match &mut self.output {
-                Some(output) => output,
-                none => none.insert(BufWriter::new(atomic::create(&self.path).map_err(|e| e.source)?)),
-            };
-            output.write_all(encode_line(line).as_bytes())
+        let output = match &mut self.output {
+            Some(output) => output,
+            none => none.insert(BufWriter::new(create_anew(&self.folder, &self.path)?)),
         };
-        write().with_context(|| cannot_write(&self.path))
+        output.write_all(encode_line(line).as_bytes()).with_context(|| cannot_write(&self.path))
     }
 
     fn sync(mut self) -> Result<()> {
         let sync = |output: &mut BufWriter<File>| output.flush().and_then(|()| output.get_ref().sync_data());
         self.output.as_mut().map_or(Ok(()), sync).with_context(|| cannot_write(&self.path))
     }
+}
+
+/// A new file in the place of what a scan with the same name left that was killed.
+fn create_anew(folder: &Folder, path: &Path) -> Result<File, disk::Error> {
+    let name = name_in(path)?;
+    folder.remove_file(name)?;
+    folder.create_new(name)
 }
 
 fn cannot_write(path: &Path) -> String {

@@ -1,14 +1,18 @@
-//! Files on disks and shares: they appear whole or not at all, and one program at a time changes an index.
+//! Files on disks and shares: they appear whole or not at all, in folders that are ours, and one program at a time changes
+//! an index.
 //!
-//! Everything that Imagefleet writes, replaces or removes goes through here. It knows paths, not what is in the files,
-//! and must stay free of native code, because `controller` and `query` are built from it.
+//! Everything that Imagefleet writes, replaces or removes goes through here. It must stay free of native code, because
+//! `controller` and `query` are built from it.
 #![warn(missing_docs)]
 
 pub mod atomic;
 mod error;
+mod folder;
 mod lock;
+pub mod ours;
 mod sharing;
 pub mod together;
 
 pub use error::Error;
+pub use folder::{Folder, Kind};
 pub use lock::{Beating, Held, Owner, RunLock};

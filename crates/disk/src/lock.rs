@@ -2,7 +2,7 @@
 //! share may not carry file locks from host to host: the operating system's lock, and a heartbeat, which writes the file.
 //! When that was is told by the share's own clock: those of hosts may be hours apart.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::atomic::folder_of;
-use crate::sharing;
+use crate::Folder;
+use crate::atomic::{folder_of, name_in};
 
 /// A heartbeat older than this is a dead owner's, if its host cannot be asked.
 const SILENT_S: u64 = 60;
@@ -124,7 +124,7 @@ impl RunLock {
     /// Who holds the lock at `path`, and how long ago it was written; `None` if nobody does, or has died. Only looks, by
     /// this host's clock: whoever wants the lock takes it.
     pub fn last_owner(path: &Path) -> Option<(Owner, Duration)> {
-        let mut file = File::open(path).ok()?;
+        let mut file = protocol::open_file(path).ok()?;
         let owner = owner(&mut file).ok()??;
         let written = file.metadata().and_then(|metadata| metadata.modified()).ok()?;
         let age = SystemTime::now().duration_since(written).unwrap_or_default();
@@ -170,10 +170,8 @@ impl Drop for Beating {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-    // Whoever has it next writes it where it is.
-    sharing::writable(&file, folder_of(path));
-    Ok(file)
+    let opened = Folder::open(folder_of(path)).and_then(|folder| folder.read_write(name_in(path)?));
+    opened.map_err(|e| e.source)
 }
 
 /// How long ago the lock was written, by the clock of the share that holds it: a new file beside it tells the time.

@@ -12,13 +12,18 @@ use std::path::Path;
 const STICKY: u32 = 0o1000;
 
 /// Makes a new file in `folder` readable for all who may read that.
-pub(crate) fn readable(file: &File, folder: &Path) {
+pub(crate) fn readable(file: &File, folder: &File) {
     add(file, folder, 0o044);
 }
 
 /// Makes a new file in `folder`, which is written again where it is, writable for all who may write that.
-pub(crate) fn writable(file: &File, folder: &Path) {
+pub(crate) fn writable(file: &File, folder: &File) {
     add(file, folder, 0o066);
+}
+
+/// Lets write in a new folder who may write in the one that it is in.
+pub(crate) fn folder(new: &File, within: &File) {
+    add(new, within, 0o077);
 }
 
 /// Makes a folder and those above it that are not there. In each of them may write who may in the folder that it is in.
@@ -29,10 +34,8 @@ pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
         Err(_) if path.is_dir() => return Ok(()),
         made => {
             made?;
-            if let (Ok(folder), Ok(parent)) = (File::open(path), above.metadata())
-                && parent.mode() & STICKY == 0
-            {
-                grant(&folder, parent.mode() & 0o077);
+            if let (Ok(new), Ok(within)) = (File::open(path), File::open(above)) {
+                folder(&new, &within);
             }
             return Ok(());
         }
@@ -40,7 +43,7 @@ pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
     create_dir(path)
 }
 
-fn add(file: &File, folder: &Path, most: u32) {
+fn add(file: &File, folder: &File, most: u32) {
     if let Ok(folder) = folder.metadata() {
         // Those of a folder in which everybody has files of their own say nothing of these.
         let most = if folder.mode() & STICKY == 0 { most } else { 0 };
@@ -83,8 +86,9 @@ mod tests {
                 file.set_permissions(Permissions::from_mode(0o600)).unwrap();
                 file
             };
-            readable(&new("file"), &folder);
-            writable(&new("lock"), &folder);
+            let open = File::open(&folder).unwrap();
+            readable(&new("file"), &open);
+            writable(&new("lock"), &open);
             assert_eq!((mode(&folder.join("file")), mode(&folder.join("lock"))), (of_file, of_lock), "{of_folder:o}");
             create_dir(&folder.join("runs/r")).unwrap();
             create_dir(&folder.join("runs/r")).unwrap();

@@ -1,11 +1,12 @@
 //! Whether one user can read and replace what another makes in a folder, tried with real files. Each leaves one for each of
 //! the others, who take it over; then the first takes back what is left.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::Error;
 use crate::atomic::{self, TEMP_MARK, Temp};
 
 /// The sticky bit: nobody replaces the files of others in such a folder.
@@ -47,12 +48,11 @@ pub fn take(folder: &Path, name: &str) -> Result<(), String> {
     read(folder, name)?;
     let path = place(folder, name);
     let own = format!("{name} is taken");
-    let temp = Temp::beside(&path);
-    let replaced = atomic::create_new(temp.path())
-        .map_err(|e| e.source)
-        .and_then(|mut file| file.write_all(own.as_bytes()))
-        .and_then(|()| fs::rename(temp.path(), &path));
-    replaced.map_err(|e| told(folder, name, "replaced", &e))?;
+    let replaced = Temp::beside(&path).and_then(|temp| {
+        temp.create()?.write_all(own.as_bytes()).map_err(Error::io("write", &path))?;
+        temp.publish_unsynced()
+    });
+    replaced.map_err(|e| told(folder, name, "replaced", &e.source))?;
     read_as(&path, &own).map_err(|e| told(folder, name, "read again after it was replaced", &e))?;
     fs::remove_file(&path).map_err(|e| told(folder, name, "removed", &e))
 }
@@ -84,7 +84,7 @@ fn place(folder: &Path, name: &str) -> PathBuf {
 
 fn read_as(path: &Path, content: &str) -> io::Result<()> {
     let mut found = String::new();
-    File::open(path)?.take(content.len() as u64 + 1).read_to_string(&mut found)?;
+    protocol::open_file(path)?.take(content.len() as u64 + 1).read_to_string(&mut found)?;
     if found == content { Ok(()) } else { Err(io::Error::other("another file is in its place")) }
 }
 

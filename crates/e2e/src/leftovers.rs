@@ -44,7 +44,7 @@ fn is_file(folder: &str, name: &str) -> bool {
         "" => {
             let (stem, extension) = name.split_once('.').unwrap_or((name, ""));
             let partial = numbered(stem, "worker_") && matches!(extension, "parquet" | "faiss" | "meta.json");
-            partial || matches!(name, "lock" | "merge.lock" | "failures.jsonl")
+            partial || matches!(name, ".imagefleet.json" | "lock" | "merge.lock" | "failures.jsonl")
         }
         "parts" => name.ends_with(".parquet"),
         "runs" => false,

@@ -10,7 +10,8 @@ use std::process::{Command, Output, Stdio};
 use e2e::{CANONICAL, Judge, Lab, Machines, WORK, finish, looks_again, send, strangers, wait_for};
 
 /// Every way in which the merger changes what others may see.
-const CALLS: &str = "write,rename,linkat,unlink,unlinkat,mkdir,rmdir,ftruncate,fsync,fdatasync";
+const CALLS: &str =
+    "write,rename,renameat,renameat2,linkat,unlink,unlinkat,mkdir,mkdirat,rmdir,ftruncate,fsync,fdatasync";
 
 /// Copies an index, its folder and the files beside it, to another folder of the laboratory.
 fn copy_index(lab: &Lab, from: &str, to: &str) {

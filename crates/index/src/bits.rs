@@ -8,7 +8,6 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use disk::atomic;
 use memmap2::Mmap;
 use rayon::prelude::*;
 
@@ -59,7 +58,7 @@ impl Layout {
 /// Opens a file, checks its header and its length, and reads its mean.
 fn open(path: &Path, kind: FileKind) -> Result<(File, Layout, Coder), IndexError> {
     let io = |e| IndexError::io("read", path)(e);
-    let file = File::open(path).map_err(IndexError::io("open", path))?;
+    let file = protocol::open_file(path).map_err(IndexError::io("open", path))?;
     let length = file.metadata().map_err(io)?.len();
     let damaged = || kind.damaged(path, "its header is not that of a file of bits of its length");
     if length < HEADER as u64 {
@@ -88,14 +87,14 @@ pub(crate) struct BitsWriter {
 }
 
 impl BitsWriter {
-    /// Creates the file, which must not exist, for so many rows around `mean`, [D].
-    pub(crate) fn create(path: &Path, mean: Vec<f32>, rows: u64) -> Result<Self, IndexError> {
+    /// Writes to a new file, at `path`, so many rows around `mean`, [D].
+    pub(crate) fn new(file: File, path: &Path, mean: Vec<f32>, rows: u64) -> Result<Self, IndexError> {
         let dim = mean.len();
         let layout = Layout::new(dim, rows).expect("the rows were just written");
         let mut head = header(dim, rows).to_vec();
         head.extend(mean.iter().flat_map(|v| v.to_le_bytes()));
         head.resize(layout.bits_at as usize, 0);
-        let mut file = BufWriter::with_capacity(1 << 20, atomic::create_new(path)?);
+        let mut file = BufWriter::with_capacity(1 << 20, file);
         file.write_all(&head).map_err(IndexError::io("write", path))?;
         Ok(Self { path: path.into(), file, coder: Coder::new(mean), layout, written: 0 })
     }

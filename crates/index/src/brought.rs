@@ -87,6 +87,7 @@ impl Shard {
     pub(crate) fn paths(&self) -> Result<Paths, IndexError> {
         if self.list {
             let path = self.paths.clone();
+            // It may be a pipe from another program.
             let file = File::open(&path).map_err(IndexError::io("open", &path))?;
             let list = read_list(BufReader::new(file)).map_err(IndexError::io("read", &path))?;
             return Ok(Box::new(list.map(move |line| line.map_err(IndexError::io("read", &path)))));

@@ -39,7 +39,7 @@ pub(crate) enum Input {
 impl Columns {
     /// Opens a file that another program wrote.
     pub(crate) fn open(path: &Path, kind: FileKind) -> Result<Self, IndexError> {
-        let mut file = File::open(path).map_err(IndexError::io("open", path))?;
+        let mut file = protocol::open_file(path).map_err(IndexError::io("open", path))?;
         let (end, footer) = seal::read_tail(&mut file, path, kind)?;
         Self::new(path, kind, Input::File(file), &footer, end)
     }

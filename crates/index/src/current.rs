@@ -1,14 +1,16 @@
 //! What a merge builds upon: the current generation, seen through directory caches that may be a minute old.
 
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
+use disk::ours;
 use protocol::{IndexMeta, IndexPrefix};
 
-use crate::IndexError;
 use crate::inputs::nap;
 use crate::meta_file::{read_meta, segments};
 use crate::row_writer::hash_file;
+use crate::{IndexError, cleanup};
 
 /// The state of an index before a merge.
 #[derive(Debug)]
@@ -25,7 +27,10 @@ pub(crate) fn read(prefix: &IndexPrefix, fresh: bool, deadline: Instant) -> Resu
     loop {
         let newest = generations(prefix)?.into_iter().max().unwrap_or(0);
         let base = match read_meta(prefix) {
-            Err(e) if fresh && is_no_matter(&e) => return Ok(Current { base: None, generation: newest }),
+            Err(e) if fresh && is_no_matter(&e) => {
+                refuse_others_meta(prefix)?;
+                return Ok(Current { base: None, generation: newest });
+            }
             meta => meta?,
         };
         let generation = base.as_ref().map_or(0, |m| m.generation);
@@ -40,6 +45,11 @@ pub(crate) fn read(prefix: &IndexPrefix, fresh: bool, deadline: Instant) -> Resu
         }
         return Ok(Current { base, generation });
     }
+}
+
+/// Even for a fresh index another program's file is not replaced.
+fn refuse_others_meta(prefix: &IndexPrefix) -> Result<(), IndexError> {
+    if ours::is_others_metadata(prefix)? { Err(IndexError::NotOurs { path: prefix.meta() }) } else { Ok(()) }
 }
 
 /// Without its metadata file an index looks like none, and the next merge would begin anew.
@@ -75,7 +85,7 @@ fn is_no_matter(error: &IndexError) -> bool {
     matches!(error, IndexError::Damaged { .. } | IndexError::OlderFormat { .. })
 }
 
-/// Numbers of the generations whose folders are there.
+/// Numbers of the generations whose folders are there. One that holds only files of others is none.
 pub(crate) fn generations(prefix: &IndexPrefix) -> Result<Vec<u64>, IndexError> {
     let dir = prefix.dir();
     let entries = match fs::read_dir(dir) {
@@ -86,7 +96,15 @@ pub(crate) fn generations(prefix: &IndexPrefix) -> Result<Vec<u64>, IndexError> 
     for entry in entries {
         let name = entry.map_err(IndexError::io("list", dir))?.file_name();
         let number = name.to_str().and_then(|n| n.strip_prefix("gen-")).and_then(|n| n.parse::<u64>().ok());
-        numbers.extend(number);
+        numbers.extend(number.filter(|number| is_generation(&prefix.generation(*number))));
     }
     Ok(numbers)
+}
+
+fn is_generation(folder: &Path) -> bool {
+    let Ok(mut names) = fs::read_dir(folder).map(|entries| entries.flatten().map(|entry| entry.file_name()).peekable())
+    else {
+        return false;
+    };
+    names.peek().is_none() || names.any(|name| name.to_str().is_some_and(cleanup::is_segment_file))
 }

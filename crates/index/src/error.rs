@@ -107,6 +107,15 @@ pub enum IndexError {
         /// What is wrong with it, in which row, and what to do.
         what: String,
     },
+    /// A file that a merge would replace is another program's.
+    #[error(
+        "{} is not of an index of Imagefleet, so that it may be somebody's: move it away, or choose another --index-prefix",
+        path.display()
+    )]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+    },
     /// A folder to write to holds something.
     #[error("{} is not empty: name a folder that is, or that is not there yet", path.display())]
     NotEmpty {

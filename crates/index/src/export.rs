@@ -56,7 +56,7 @@ pub fn export(request: Export<'_>) -> Result<Exported, IndexError> {
     if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(IndexError::NotEmpty { path: folder.into() });
     }
-    let temp = Temp::beside(folder);
+    let temp = Temp::beside(folder)?;
     for [below, ..] in [MATRICES, PATHS] {
         atomic::create_dir(&temp.path().join(below))?;
     }
@@ -75,7 +75,7 @@ pub fn export(request: Export<'_>) -> Result<Exported, IndexError> {
                 shard.take().map_or(Ok(()), ShardWriter::finish)?;
                 let name = format!("{:0digits$}", rows / rows_per_file);
                 let count = rows_per_file.min(meta.num_images - rows);
-                shard = Some(ShardWriter::create(temp.path(), &name, float, count, meta.model.embedding_dim)?);
+                shard = Some(ShardWriter::create(&temp.path(), &name, float, count, meta.model.embedding_dim)?);
             }
             let shard = shard.as_mut().expect("the first row begins one");
             shard.push(format!("{}/{}", meta.root, row.path), &row.vector)?;
@@ -89,7 +89,7 @@ pub fn export(request: Export<'_>) -> Result<Exported, IndexError> {
     for [below, ..] in [MATRICES, PATHS] {
         atomic::sync_dir(&temp.path().join(below))?;
     }
-    temp.publish(folder)?;
+    temp.publish()?;
     Ok(Exported { rows, files })
 }
 

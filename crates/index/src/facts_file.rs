@@ -72,7 +72,7 @@ pub(crate) struct FactsFile {
 
 impl FactsFile {
     pub(crate) fn open(path: &Path) -> Result<Self, IndexError> {
-        let file = File::open(path).map_err(IndexError::io("open", path))?;
+        let file = protocol::open_file(path).map_err(IndexError::io("open", path))?;
         let length = file.metadata().map_err(IndexError::io("read", path))?.len();
         Ok(Self { path: path.into(), file, length })
     }

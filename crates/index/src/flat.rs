@@ -14,7 +14,6 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::IndexError;
 use crate::error::FileKind;
 use crate::row::hex;
-use disk::atomic;
 
 /// Bytes before the first float.
 pub(crate) const HEADER: usize = 45;
@@ -42,9 +41,9 @@ pub(crate) struct FlatWriter {
 }
 
 impl FlatWriter {
-    /// Creates the file, which must not exist.
-    pub(crate) fn create(path: &Path, dim: usize) -> Result<Self, IndexError> {
-        let mut file = BufWriter::with_capacity(1 << 20, atomic::create_new(path)?);
+    /// Writes to a new file, at `path`.
+    pub(crate) fn new(file: File, path: &Path, dim: usize) -> Result<Self, IndexError> {
+        let mut file = BufWriter::with_capacity(1 << 20, file);
         file.write_all(&header(dim, 0)).map_err(IndexError::io("write", path))?;
         Ok(Self { path: path.into(), file, dim, rows: 0, buffer: Vec::new() })
     }
@@ -84,7 +83,7 @@ pub(crate) struct FlatFile {
 impl FlatFile {
     /// Opens a file and checks its header and length.
     pub(crate) fn open(path: &Path, kind: FileKind) -> Result<Self, IndexError> {
-        let mut file = File::open(path).map_err(IndexError::io("open", path))?;
+        let mut file = protocol::open_file(path).map_err(IndexError::io("open", path))?;
         let length = file.metadata().map_err(IndexError::io("read", path))?.len();
         let mut bytes = [0; HEADER];
         if length < HEADER as u64 {

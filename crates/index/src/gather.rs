@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use disk::atomic::{self, Temp};
+use disk::{atomic, ours};
 use protocol::layout::WorkerPrefix;
 use protocol::{FORMAT_VERSION, WorkerMeta};
 
@@ -39,11 +39,12 @@ pub fn gather(worker: &WorkerPrefix, parts: &[String], meta: WorkerMeta) -> Resu
         });
     }
 
-    atomic::create_dir(prefix.dir())?;
-    atomic::remove_file(&worker.meta())?;
-    let (parquet, faiss) = (Temp::beside(&worker.parquet()), Temp::beside(&worker.faiss()));
-    let mut rows = RowWriter::create(parquet.path(), &root, dim, PARTIAL_GROUP, Vec::new())?;
-    let mut vectors = FlatWriter::create(faiss.path(), dim)?;
+    let folder = ours::make(&prefix)?;
+    let meta_name = atomic::name_in(&worker.meta())?.to_owned();
+    folder.remove_file(&meta_name)?;
+    let (parquet, faiss) = (ours::temp(&folder, &worker.parquet())?, ours::temp(&folder, &worker.faiss())?);
+    let mut rows = RowWriter::new(parquet.create()?, &parquet.path(), &root, dim, PARTIAL_GROUP, Vec::new())?;
+    let mut vectors = FlatWriter::new(faiss.create()?, &faiss.path(), dim)?;
     let mut last = None;
     for row in KWay::new(sources) {
         let row = row?;
@@ -55,8 +56,8 @@ pub fn gather(worker: &WorkerPrefix, parts: &[String], meta: WorkerMeta) -> Resu
     }
     let written = rows.finish()?;
     vectors.finish()?;
-    parquet.publish(&worker.parquet())?;
-    faiss.publish(&worker.faiss())?;
+    parquet.publish()?;
+    faiss.publish()?;
     let meta = WorkerMeta {
         format_version: FORMAT_VERSION,
         root,
@@ -66,7 +67,7 @@ pub fn gather(worker: &WorkerPrefix, parts: &[String], meta: WorkerMeta) -> Resu
         failures,
         ..meta
     };
-    atomic::write_json(&worker.meta(), &meta)?;
+    folder.write_json(&meta_name, &meta)?;
     Ok(meta)
 }
 

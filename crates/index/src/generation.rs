@@ -1,9 +1,9 @@
 //! Writes a generation, reads it back, and switches to it. Until the last rename readers see the old one.
 
-use std::fs;
 use std::path::Path;
 
 use disk::atomic::{self, TEMP_MARK, Temp};
+use disk::{Folder, ours};
 use protocol::layout::generation_name;
 use protocol::{FirstPassMeta, IndexMeta, IndexPrefix, SegmentMeta};
 
@@ -11,11 +11,14 @@ use crate::IndexError;
 use crate::bits::BitsWriter;
 use crate::error::FileKind;
 use crate::flat::{FlatFile, FlatWriter};
-use crate::meta_file::segments;
 use crate::recall::{Measure, Sample};
 use crate::row::StoredRow;
 use crate::row_reader::RowFile;
 use crate::row_writer::{GENERATION_GROUP, RowWriter, Written, hash_file};
+
+const PARQUET: &str = "seg-0.parquet";
+const FAISS: &str = "seg-0.faiss";
+const BITS: &str = "seg-0.bits";
 
 /// A generation while it is being written, in `P/gen-G.tmp-PID`.
 pub(crate) struct GenerationWriter {
@@ -26,18 +29,19 @@ pub(crate) struct GenerationWriter {
     rows: RowWriter,
     vectors: FlatWriter,
     sample: Sample,
-    folder: Temp,
+    files: Folder,
+    temp: Temp,
 }
 
 impl GenerationWriter {
     pub(crate) fn create(prefix: &IndexPrefix, generation: u64, root: &str, dim: usize) -> Result<Self, IndexError> {
-        atomic::create_dir(prefix.dir())?;
-        let name = format!("{}{TEMP_MARK}{}", generation_name(generation), std::process::id());
-        let folder = Temp::guard(prefix.dir().join(name));
-        atomic::create_dir(folder.path())?;
-        let rows = RowWriter::create(&folder.path().join("seg-0.parquet"), root, dim, GENERATION_GROUP, Vec::new())?;
-        let vectors = FlatWriter::create(&folder.path().join("seg-0.faiss"), dim)?;
-        Ok(Self { generation, root: root.into(), dim, rows, vectors, sample: Sample::new(dim), folder })
+        let name = generation_name(generation);
+        let temp = Temp::named(&ours::make(prefix)?, format!("{name}{TEMP_MARK}{}", std::process::id()), name);
+        let files = temp.create_folder()?;
+        let (parquet, faiss) = (files.create_new(PARQUET)?, files.create_new(FAISS)?);
+        let rows = RowWriter::new(parquet, &files.file(PARQUET), root, dim, GENERATION_GROUP, Vec::new())?;
+        let vectors = FlatWriter::new(faiss, &files.file(FAISS), dim)?;
+        Ok(Self { generation, root: root.into(), dim, rows, vectors, sample: Sample::new(dim), files, temp })
     }
 
     pub(crate) fn push(&mut self, row: &StoredRow) -> Result<(), IndexError> {
@@ -50,17 +54,12 @@ impl GenerationWriter {
     pub(crate) fn finish(self, prefix: &IndexPrefix) -> Result<(Published, SegmentMeta), IndexError> {
         let written = self.rows.finish()?;
         self.vectors.finish()?;
-        atomic::sync_dir(self.folder.path())?;
-        let mut bits = FirstPassWriter::create(self.folder.path(), &self.sample, written.seal.rows)?;
-        let faiss = read_back(self.folder.path(), &written, &self.root, self.dim, &mut bits)?;
+        self.files.sync()?;
+        let mut bits = FirstPassWriter::create(&self.files, &self.sample, written.seal.rows)?;
+        let faiss = read_back(self.files.path(), &written, &self.root, self.dim, &mut bits)?;
         let first_pass = bits.map(FirstPassWriter::finish).transpose()?;
-        atomic::sync_dir(self.folder.path())?;
-        let target = prefix.generation(self.generation);
-        // What a merge left that was killed before its switch.
-        if target.exists() {
-            fs::remove_dir_all(&target).map_err(IndexError::io("remove the leftover", &target))?;
-        }
-        self.folder.publish(&target)?;
+        self.files.sync()?;
+        self.temp.publish()?;
         let segment = SegmentMeta {
             name: format!("{}/seg-0", generation_name(self.generation)),
             rows: written.seal.rows,
@@ -70,7 +69,8 @@ impl GenerationWriter {
             faiss_checksum: faiss.1,
             first_pass,
         };
-        Ok((Published(Some(Temp::guard(target))), segment))
+        let guard = Temp::guard(&ours::make(prefix)?, generation_name(self.generation));
+        Ok((Published(Some(guard)), segment))
     }
 }
 
@@ -111,13 +111,13 @@ struct FirstPassWriter {
 }
 
 impl FirstPassWriter {
-    fn create(dir: &Path, sample: &Sample, rows: u64) -> Result<Option<Self>, IndexError> {
+    fn create(files: &Folder, sample: &Sample, rows: u64) -> Result<Option<Self>, IndexError> {
         if rows < LEAST_ROWS {
             return Ok(None);
         }
         let mean = sample.mean();
         let block_bytes = BLOCK * 4 * mean.len();
-        let bits = BitsWriter::create(&dir.join("seg-0.bits"), mean, rows)?;
+        let bits = BitsWriter::new(files.create_new(BITS)?, &files.file(BITS), mean, rows)?;
         Ok(Some(Self { bits, measure: sample.measure(), block: Vec::with_capacity(block_bytes), block_bytes }))
     }
 
@@ -148,7 +148,7 @@ fn read_back(
     dim: usize,
     bits: &mut Option<FirstPassWriter>,
 ) -> Result<(u64, String), IndexError> {
-    let (parquet, faiss) = (dir.join("seg-0.parquet"), dir.join("seg-0.faiss"));
+    let (parquet, faiss) = (dir.join(PARQUET), dir.join(FAISS));
     let damaged = |path: &Path, what: &str| Err(FileKind::Written.damaged(path, what));
     if hash_file(&parquet)? != (written.bytes, written.checksum.clone()) {
         return damaged(&parquet, "its bytes changed");
@@ -176,28 +176,15 @@ fn read_back(
     Ok(vectors.checksum())
 }
 
-/// Gives Python its two files, `P.parquet` and `P.faiss`: hard links to the one segment, else copies.
-pub(crate) fn link_for_python(prefix: &IndexPrefix, meta: &IndexMeta) -> Result<(), IndexError> {
-    if let [segment] = &segments(prefix, meta)[..] {
-        for (from, to) in [(&segment.parquet, prefix.parquet()), (&segment.faiss, prefix.faiss())] {
-            if !same_file(from, &to)? {
-                atomic::link_or_copy(from, &to)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn same_file(a: &Path, b: &Path) -> Result<bool, IndexError> {
-    use std::os::unix::fs::MetadataExt;
-    let (Ok(here), Ok(there)) = (fs::metadata(a), fs::metadata(b)) else { return Ok(false) };
-    let linked = here.ino() == there.ino() && here.dev() == there.dev();
-    Ok(linked || (here.len() == there.len() && hash_file(a)? == hash_file(b)?))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    fn published(prefix: &IndexPrefix, generation: u64) -> Published {
+        Published(Some(Temp::guard(&Folder::open(prefix.dir()).unwrap(), generation_name(generation))))
+    }
 
     #[test]
     fn a_generation_that_was_switched_to_keeps_its_files_whatever_the_metadata_holds() {
@@ -230,7 +217,7 @@ mod tests {
                 worker_metadata: Vec::new(),
                 segments: Vec::new(),
             };
-            Published(Some(Temp::guard(target.clone()))).switch(&prefix, &meta).unwrap();
+            published(&prefix, generation).switch(&prefix, &meta).unwrap();
             assert!(target.is_dir(), "generation {generation} is in use, but its files are gone");
         }
     }
@@ -243,7 +230,7 @@ mod tests {
         fs::create_dir_all(&target).unwrap();
         // A folder in the metadata's place cannot be replaced by a file, and cannot be read as one.
         fs::create_dir_all(prefix.meta().join("x")).unwrap();
-        let published = Published(Some(Temp::guard(target.clone())));
+        let published = published(&prefix, 1);
         let meta: IndexMeta = serde_json::from_value(serde_json::json!({
             "format_version": 2, "software_version": "", "generation": 1, "created": "", "run_id": "", "root": "",
             "model_name": "m", "fingerprint": "f", "embedding_dim": 2, "precision": "fp32", "provider": "cpu",

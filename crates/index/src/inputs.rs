@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use protocol::{Failure, IndexMeta, IndexPrefix, ModelIdentity, RunRecord, WorkerMeta};
+use protocol::{Failure, IndexMeta, IndexPrefix, MOST_METADATA, ModelIdentity, RunRecord, WorkerMeta};
 use serde::{Deserialize, Serialize};
 
 use crate::IndexError;
@@ -155,12 +155,13 @@ fn moved_parts(request: &MergeRequest<'_>, inputs: &mut Inputs, deadline: Instan
     let Some(record) = inputs.record.clone().filter(|record| record.summary.moved > 0) else { return Ok(()) };
     let path = request.prefix.run(&record.run_id).moved();
     let text = loop {
-        match std::fs::read_to_string(&path) {
+        match protocol::read_file(&path, MOST_METADATA) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && nap(&path, deadline) => {}
             text => break text.map_err(IndexError::io("read", &path))?,
         }
     };
-    let refs: Result<Vec<PartRef>, _> = text.lines().map(serde_json::from_str).collect();
+    let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+    let refs: Result<Vec<PartRef>, _> = lines.map(serde_json::from_slice).collect();
     let refs = refs.map_err(|e| FileKind::Run.damaged(&path, e.to_string()))?;
     let heads = wait_for_parts(request, &refs, Some(&record), deadline, &mut inputs.warnings)?;
     push_named(inputs, heads)

@@ -1,14 +1,17 @@
 //! The ledger of failures, `P/failures.jsonl`: one JSON object a line, sorted by path.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufReader, ErrorKind};
 
-use disk::atomic;
-use protocol::{Entry, Failure, ImagePath, IndexPrefix, encode_line};
+use disk::{Folder, atomic, ours};
+use protocol::{Entry, Failure, ImagePath, IndexPrefix, LONGEST_EVENT, encode_line, lines, read_all};
 use serde::{Deserialize, Serialize};
 
 use crate::IndexError;
+
+/// A longer file is no ledger: three million failures have a gigabyte.
+const MOST_BYTES: u64 = 1 << 30;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Line {
@@ -26,18 +29,25 @@ pub fn would_fail_again(
     root: &str,
 ) -> Result<impl Iterator<Item = Result<Entry, IndexError>>, IndexError> {
     let (path, root) = (prefix.failures(), format!("{}/", root.trim_end_matches('/')));
-    let file = match File::open(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-        file => Some(BufReader::new(file.map_err(IndexError::io("open", &path))?)),
-    };
+    let file = open(prefix)?.map(BufReader::new);
     let entry = move |line: &[u8]| {
         let failure = serde_json::from_slice::<Line>(line).ok()?.failure;
         let image = ImagePath::new(failure.path.strip_prefix(&root)?).ok()?;
         let judged = failure.would_fail_again()?;
         Some(Entry { path: image, size_bytes: judged.size_bytes, mtime_ns: judged.mtime_ns })
     };
-    let lines = file.into_iter().flat_map(|file| file.split(b'\n'));
+    // What is no line is the end of it.
+    let lines = file.into_iter().flat_map(|file| lines(file, LONGEST_EVENT));
+    let lines = lines.take_while(|line| line.as_ref().err().is_none_or(|e| e.kind() != ErrorKind::InvalidData));
     Ok(lines.filter_map(move |line| line.map(|line| entry(&line)).map_err(IndexError::io("read", &path)).transpose()))
+}
+
+/// The ledger's file, which is no link; `None` if there is none.
+fn open(prefix: &IndexPrefix) -> Result<Option<File>, IndexError> {
+    match Folder::open(prefix.dir()) {
+        Err(e) if e.source.kind() == ErrorKind::NotFound => Ok(None),
+        folder => Ok(folder?.read(atomic::name_in(&prefix.failures())?)?),
+    }
 }
 
 /// The ledger as it stood, while a merge decides what of it remains.
@@ -48,14 +58,24 @@ pub(crate) struct Ledger {
     not_tried: BTreeMap<String, Line>,
     /// The file as it is; `None` if there is none.
     text: Option<Vec<u8>>,
+    /// The file is none of ours, and stays as it is.
+    is_others: bool,
 }
 
 impl Ledger {
     /// Reads the ledger. It only informs: lines that cannot be read are dropped, with a warning.
     pub(crate) fn read(prefix: &IndexPrefix, warnings: &mut Vec<String>) -> Result<Self, IndexError> {
         let path = prefix.failures();
-        let bytes = match fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+        let Some(file) = open(prefix)? else { return Ok(Self::default()) };
+        let left = |why: &str| {
+            let path = path.display();
+            format!("{path}: {why}. It is left as it is, and no failures are written down: move it away")
+        };
+        let bytes = match read_all(file, MOST_BYTES) {
+            Err(e) if e.kind() == ErrorKind::InvalidData => {
+                warnings.push(left("it is longer than any ledger of Imagefleet"));
+                return Ok(Self { is_others: true, ..Self::default() });
+            }
             bytes => bytes.map_err(IndexError::io("read", &path))?,
         };
         let lines: Vec<_> = bytes.split(|b| *b == b'\n').filter(|l| !l.is_empty()).collect();
@@ -64,6 +84,10 @@ impl Ledger {
             .filter_map(|line| serde_json::from_slice::<Line>(line).ok())
             .map(|line| (line.failure.path.clone(), line))
             .collect();
+        if old.is_empty() && !lines.is_empty() {
+            warnings.push(left("no line of it is of a ledger of Imagefleet"));
+            return Ok(Self { is_others: true, ..Self::default() });
+        }
         if old.len() < lines.len() {
             warnings.push(format!("{}: {} unreadable lines were dropped", path.display(), lines.len() - old.len()));
         }
@@ -96,6 +120,9 @@ impl Ledger {
         full_scan: bool,
         now: &str,
     ) -> Result<(), IndexError> {
+        if self.is_others {
+            return Ok(());
+        }
         let mut lines = self.not_tried;
         for failure in failures {
             let before = self.old.remove(&failure.path);
@@ -111,8 +138,7 @@ impl Ledger {
         if self.text.as_deref() == Some(text.as_bytes()) {
             return Ok(());
         }
-        atomic::create_dir(prefix.dir())?;
-        Ok(atomic::write(&prefix.failures(), text.as_bytes())?)
+        Ok(ours::make(prefix)?.write(atomic::name_in(&prefix.failures())?, text.as_bytes())?)
     }
 }
 

@@ -26,6 +26,7 @@ mod filter;
 mod find;
 mod first_pass;
 mod flat;
+mod for_python;
 mod gather;
 mod generation;
 mod globs;

@@ -5,13 +5,12 @@
 use std::time::{Duration, Instant};
 
 use chrono::{SecondsFormat, Utc};
-use disk::atomic;
 use protocol::{FORMAT_VERSION, Failure, IndexMeta, IndexPrefix, ModelIdentity, Proof, VERSION, WorkerMeta};
 
 use crate::current::{self, Current};
 use crate::error::FileKind;
 use crate::gather::other_model;
-use crate::generation::{self, GenerationWriter};
+use crate::generation::GenerationWriter;
 use crate::gone::Gone;
 use crate::inputs::{self, Inputs, Sources};
 use crate::kway::{KWay, Opened, Skipped, Source};
@@ -19,7 +18,7 @@ use crate::ledger::Ledger;
 use crate::meta_file::segments;
 use crate::row_reader::RowFile;
 use crate::take_in::{Candidate, Counts, Kind, take_in};
-use crate::{IndexError, cleanup, proof};
+use crate::{IndexError, cleanup, for_python, proof};
 
 /// What to merge.
 pub struct MergeRequest<'a> {
@@ -65,6 +64,7 @@ pub fn merge(mut request: MergeRequest<'_>) -> Result<MergeReport, IndexError> {
     let prefix = request.prefix;
     let deadline = Instant::now() + Duration::try_from_secs_f64(request.wait_s).unwrap_or_default();
     let current = current::read(prefix, request.fresh, deadline)?;
+    for_python::refuse_others(prefix, current.base.as_ref())?;
     let mut inputs = inputs::collect(&mut request, current.base.as_ref(), deadline)?;
     let model = check_same_collection(prefix, &current, &inputs)?;
     let run = inputs.record.as_ref().map(|record| prefix.run(&record.run_id));
@@ -118,7 +118,7 @@ fn write_next(
         sources.extend(segments(prefix, base).into_iter().enumerate().map(|(i, s)| segment_source(s, &base.root, i)));
     }
     let mut candidates = KWay::new(sources);
-    let generation = current.generation + 1;
+    let generation = cleanup::free_generation(prefix, current.generation + 1)?;
     let mut writer = GenerationWriter::create(prefix, generation, &inputs.root, model.embedding_dim)?;
     let mut written = 0u64;
     let counts = take_in(&mut candidates, gone, |kind, row| {
@@ -185,22 +185,21 @@ impl Aftermath<'_> {
         let (prefix, written, failed) = (self.prefix, next.is_some(), self.failed(&inputs));
         let meta = next.or(current.base);
         if let Some(meta) = &meta {
-            generation::link_for_python(prefix, meta)?;
+            for_python::link(prefix, meta)?;
         }
         let full_scan = inputs.record.as_ref().is_some_and(|r| r.full_scan);
         let failures: Vec<Failure> = inputs.failures.into_iter().chain(self.scan_failures).collect();
         self.ledger.write(prefix, &failures, full_scan, &self.now)?;
         let mut proof = None;
         if let Some(record) = &inputs.record {
-            let run = prefix.run(&record.run_id);
-            let numbers = proof::complete(&run, record, inputs.embedded, inputs.failed, &mut self.warnings)?;
+            let numbers = proof::complete(prefix, record, inputs.embedded, inputs.failed, &mut self.warnings)?;
             proof::check_rows(record, &numbers, counts.rows, &mut self.warnings);
             proof = Some(numbers);
         }
         let meta = meta.ok_or_else(|| IndexError::NothingToMerge { prefix: prefix.dir().into() })?;
         self.warnings.extend(self.left_out.iter().map(|s| format!("left out: {}", s.why)));
         for part in inputs.parts.iter().filter(|part| self.left_out.iter().all(|skipped| skipped.path != **part)) {
-            self.warnings.extend(atomic::remove_file(part).err().map(|e| e.to_string()));
+            self.warnings.extend(cleanup::remove_part(prefix, part).err().map(|e| cleanup::words(&e)));
         }
         cleanup::remove_old(prefix, meta.generation, &mut self.warnings);
         let Counts { added, dropped, replaced, .. } = counts;

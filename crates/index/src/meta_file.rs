@@ -1,10 +1,9 @@
 //! Reads metadata files: of the index, of partial indexes, of runs. What does not make sense is damage.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use protocol::layout::is_file_name;
-use protocol::{IndexMeta, IndexPrefix, RunRecord, SegmentMeta};
+use protocol::{IndexMeta, IndexPrefix, MOST_METADATA, RunRecord, SegmentMeta};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -28,7 +27,7 @@ pub fn read_meta(prefix: &IndexPrefix) -> Result<Option<IndexMeta>, IndexError> 
 pub fn model_name(prefix: &IndexPrefix) -> Result<Option<String>, IndexError> {
     match read_meta(prefix) {
         Err(IndexError::OlderFormat { path, .. }) => {
-            let bytes = fs::read(&path).map_err(IndexError::io("read", &path))?;
+            let bytes = protocol::read_file(&path, MOST_METADATA).map_err(IndexError::io("read", &path))?;
             let value: Value =
                 serde_json::from_slice(&bytes).map_err(|e| FileKind::Meta.damaged(&path, e.to_string()))?;
             Ok(value["model_name"].as_str().map(str::to_owned))
@@ -54,7 +53,9 @@ pub(crate) fn read_record(prefix: &IndexPrefix, run_id: &str) -> Result<Option<R
 
 /// A JSON file with a `format_version`; `None` if it is not there.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, kind: FileKind) -> Result<Option<T>, IndexError> {
-    let bytes = match fs::read(path) {
+    // A partial index lists the pictures that failed.
+    let most = if kind == FileKind::Partial { 4 * MOST_METADATA } else { MOST_METADATA };
+    let bytes = match protocol::read_file(path, most) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         bytes => bytes.map_err(IndexError::io("read", path))?,
     };

@@ -22,7 +22,7 @@ fn write(path: &Path, meta: &[u8]) {
         (FIRST_KEY.to_owned(), "a/0.jpg".to_owned()),
     ];
     let _ = fs::remove_file(path);
-    let mut writer = RowWriter::create(path, "/photos", DIM, 8, pairs).unwrap();
+    let mut writer = RowWriter::new(fs::File::create_new(path).unwrap(), path, "/photos", DIM, 8, pairs).unwrap();
     for i in 0..20 {
         let path = ImagePath::new(format!("{}/{i}.jpg", if i < 10 { "a" } else { "b" })).unwrap();
         let file = FileFacts { size_bytes: i, mtime_ns: -1, taken_s: (i % 2 == 0).then_some(9), width: 4, height: 3 };

@@ -61,7 +61,7 @@ pub(crate) struct NpyFile {
 impl NpyFile {
     pub(crate) fn open(path: &Path) -> Result<Self, IndexError> {
         let refuse = |what: String| IndexError::NotImportable { path: path.into(), what };
-        let file = File::open(path).map_err(IndexError::io("open", path))?;
+        let file = protocol::open_file(path).map_err(IndexError::io("open", path))?;
         let length = file.metadata().map_err(IndexError::io("read", path))?.len();
         let mut start = vec![0; length.min(LONGEST_HEADER as u64) as usize];
         file.read_exact_at(&mut start, 0).map_err(IndexError::io("read", path))?;

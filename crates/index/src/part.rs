@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use disk::atomic::{self, Temp};
+use disk::ours;
 use protocol::{Embedding, FORMAT_VERSION, ImagePath, IndexPrefix, PartMeta};
 
 use crate::IndexError;
@@ -32,7 +32,7 @@ pub fn publish_part(prefix: &IndexPrefix, meta: PartMeta, rows: &[Row]) -> Resul
 /// [`publish_part`] of rows that keep their vectors' very bits.
 pub(crate) fn publish(prefix: &IndexPrefix, meta: PartMeta, mut rows: Vec<StoredRow>) -> Result<PartMeta, IndexError> {
     let target = part_path(prefix, &meta.name)?;
-    atomic::create_dir(&prefix.parts())?;
+    let folder = ours::make(prefix)?;
     rows.sort_by(|a, b| a.path.cmp(&b.path));
     rows.dedup_by(|a, b| a.path == b.path);
     let mut hash = RowsHash::default();
@@ -41,31 +41,33 @@ pub(crate) fn publish(prefix: &IndexPrefix, meta: PartMeta, mut rows: Vec<Stored
     let meta =
         PartMeta { format_version: FORMAT_VERSION, rows: rows.len() as u64, checksum: hash.rows(), root, ..meta };
 
-    let temp = Temp::beside(&target);
+    let temp = ours::temp(&folder, &target)?;
     let text = serde_json::to_string(&meta).map_err(|e| IndexError::io("encode", &target)(e.into()))?;
     let mut pairs = vec![(META_KEY.to_owned(), text)];
     pairs.extend(rows.first().map(|row| (FIRST_KEY.to_owned(), row.path.to_string())));
-    let mut writer = RowWriter::create(temp.path(), &meta.root, meta.model.embedding_dim, GENERATION_GROUP, pairs)?;
+    let mut writer =
+        RowWriter::new(temp.create()?, &temp.path(), &meta.root, meta.model.embedding_dim, GENERATION_GROUP, pairs)?;
     rows.iter().try_for_each(|row| writer.push(row))?;
     writer.finish()?;
     loop {
+        temp.refuse_link()?;
         match fs::symlink_metadata(&target) {
             Err(_) => {}
             Ok(_) => match load(&target) {
                 Ok((standing, _)) if same_work(&standing.meta, &meta) => return Ok(standing.meta),
                 // Damaged, of another root or an older format: the name promises what this part holds.
                 Ok(_) | Err(IndexError::Damaged { .. } | IndexError::OlderFormat { .. }) => {
-                    return Ok(temp.publish(&target).map(|()| meta)?);
+                    return Ok(temp.publish().map(|()| meta)?);
                 }
                 Err(e) if e.is_not_found() => {}
                 Err(e) => return Err(e),
             },
         }
-        match fs::hard_link(temp.path(), &target) {
-            Ok(()) => return Ok(atomic::sync_parent(&target).map(|()| meta)?),
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => continue,
+        match temp.publish_new() {
+            Ok(()) => return Ok(meta),
+            Err(e) if e.source.kind() == std::io::ErrorKind::AlreadyExists => continue,
             // No hard links here: the look above and a rename must do. Both parts hold the same pictures.
-            Err(_) => return Ok(temp.publish(&target).map(|()| meta)?),
+            Err(_) => return Ok(temp.publish().map(|()| meta)?),
         }
     }
 }

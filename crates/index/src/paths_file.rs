@@ -68,7 +68,7 @@ pub(crate) struct PathsFile {
 
 impl PathsFile {
     pub(crate) fn open(path: &Path) -> Result<Self, IndexError> {
-        let file = File::open(path).map_err(IndexError::io("open", path))?;
+        let file = protocol::open_file(path).map_err(IndexError::io("open", path))?;
         let length = file.metadata().map_err(IndexError::io("read", path))?.len();
         Ok(Self { path: path.into(), file, length })
     }

@@ -1,10 +1,10 @@
 //! Promise 1: scanned = embedded + failed + skipped, written into the run's record.
 
-use std::fs;
+use std::io::BufReader;
 
-use disk::atomic;
+use disk::ours;
 use protocol::layout::RunDir;
-use protocol::{Entry, Failure, ManifestReader, Proof, RunRecord};
+use protocol::{Entry, Failure, IndexPrefix, LONGEST_EVENT, ManifestReader, Proof, RunRecord, lines};
 
 use crate::error::FileKind;
 use crate::{IndexError, gone};
@@ -12,12 +12,18 @@ use crate::{IndexError, gone};
 /// Failures that the run's scan saw.
 pub(crate) fn scan_failures(run: &RunDir) -> Result<Vec<Failure>, IndexError> {
     let path = run.scan_failures();
-    let text = match fs::read_to_string(&path) {
+    let file = match protocol::open_file(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        text => text.map_err(IndexError::io("read", &path))?,
+        file => file.map_err(IndexError::io("read", &path))?,
     };
-    let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines.map(|line| serde_json::from_str(line).map_err(|e| FileKind::Run.damaged(&path, e.to_string()))).collect()
+    let mut failures = Vec::new();
+    for line in lines(BufReader::new(file), LONGEST_EVENT) {
+        let line = line.map_err(IndexError::io("read", &path))?;
+        if !line.trim_ascii().is_empty() {
+            failures.push(serde_json::from_slice(&line).map_err(|e| FileKind::Run.damaged(&path, e.to_string()))?);
+        }
+    }
+    Ok(failures)
 }
 
 /// Pictures that failed before and that the run did not try again.
@@ -34,7 +40,7 @@ pub(crate) fn failed_before(
 /// Completes a run's record. A proof that held before is not replaced by one that does not: a later merge of the same
 /// run may no longer see all of its work.
 pub(crate) fn complete(
-    run: &RunDir,
+    prefix: &IndexPrefix,
     record: &RunRecord,
     embedded: u64,
     failed: u64,
@@ -48,7 +54,8 @@ pub(crate) fn complete(
         return Ok(before);
     }
     if record.proof != Some(proof) {
-        atomic::write_json(&run.record(), &RunRecord { proof: Some(proof), ..record.clone() })?;
+        let (run, name) = ours::make(prefix)?.make_place(&prefix.run(&record.run_id).record())?;
+        run.write_json(name, &RunRecord { proof: Some(proof), ..record.clone() })?;
     }
     Ok(proof)
 }

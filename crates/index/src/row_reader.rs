@@ -1,7 +1,6 @@
 //! Rows of a sealed parquet file, read row group by row group.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::Cursor;
 use std::path::Path;
 
@@ -16,6 +15,9 @@ use crate::row::{FilesHash, RowsHash, StoredRow, is_normalised};
 use crate::row_writer::{META_KEY, schema};
 use crate::seal::{self, Footer, Seal};
 
+/// No file that is read whole is longer: a part of a hundred thousand pictures has a few hundred megabytes.
+const MOST_BYTES: u64 = 4 << 30;
+
 /// A parquet file of rows whose footer fits its seal.
 pub(crate) struct RowFile {
     columns: Columns,
@@ -28,14 +30,14 @@ pub(crate) struct RowFile {
 impl RowFile {
     /// Opens a file on disk and reads its footer. `root` is cut off its paths.
     pub(crate) fn open(path: &Path, kind: FileKind, root: &str) -> Result<Self, IndexError> {
-        let mut file = File::open(path).map_err(IndexError::io("open", path))?;
+        let mut file = protocol::open_file(path).map_err(IndexError::io("open", path))?;
         let footer = seal::read_footer(&mut file, path, kind)?;
         Self::new(path, kind, root, Input::File(file), footer)
     }
 
-    /// Reads a whole file, of a few megabytes, and compares all of it with its seal.
+    /// Reads a whole file, of some megabytes, and compares all of it with its seal.
     pub(crate) fn load(path: &Path, kind: FileKind) -> Result<Self, IndexError> {
-        let mut bytes = Cursor::new(std::fs::read(path).map_err(IndexError::io("read", path))?);
+        let mut bytes = Cursor::new(protocol::read_file(path, MOST_BYTES).map_err(IndexError::io("read", path))?);
         let footer = seal::read_footer(&mut bytes, path, kind)?;
         seal::verify_bytes(&mut bytes, &footer, path, kind)?;
         Self::new(path, kind, "", Input::Memory(bytes), footer)

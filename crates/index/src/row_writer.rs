@@ -5,7 +5,6 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use disk::atomic;
 use polars::prelude::*;
 use protocol::ImagePath;
 use xxhash_rust::xxh3::Xxh3;
@@ -77,16 +76,16 @@ struct Group {
 }
 
 impl RowWriter {
-    /// Creates the file, which must not exist, for rows in ascending order of paths. `extra` goes into its key-value
-    /// metadata.
-    pub(crate) fn create(
+    /// Writes to a new file, at `path`, rows in ascending order of paths. `extra` goes into its key-value metadata.
+    pub(crate) fn new(
+        file: File,
         path: &Path,
         root: &str,
         dim: usize,
         group_rows: usize,
         extra: Vec<(String, String)>,
     ) -> Result<Self, IndexError> {
-        let file = BufWriter::with_capacity(1 << 20, atomic::create_new(path)?);
+        let file = BufWriter::with_capacity(1 << 20, file);
         let output = Arc::new(Mutex::new(Output { file, hash: Xxh3::new(), bytes: 0, tail: None, error: None }));
         let mut pairs = extra;
         pairs.push((seal::KEY.into(), seal::blank()));
@@ -230,7 +229,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// Reads a whole file in bounded memory: its length in bytes, and the XXH3-128 of them as
 /// [`protocol::hash_hex`] gives it.
 pub fn hash_file(path: &Path) -> Result<(u64, String), IndexError> {
-    let mut file = File::open(path).map_err(IndexError::io("open", path))?;
+    let mut file = protocol::open_file(path).map_err(IndexError::io("open", path))?;
     let mut hash = Xxh3::new();
     let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;

@@ -5,7 +5,6 @@
 //! FOOTER_HASH is over the footer (thrift metadata, its length, `PAR1`) with zeros for itself and FILE_HASH;
 //! FILE_HASH is over the whole file with zeros for itself.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
@@ -18,7 +17,7 @@ use crate::row::hex;
 
 /// The metadata key whose value is the seal.
 pub(crate) const KEY: &str = "imagefleet.seal";
-const MARK: &str = "imagefleet-seal:";
+const MARK: &str = disk::ours::SEAL;
 const HASH: usize = 32;
 const ROWS: Range<usize> = MARK.len()..MARK.len() + 20;
 const ROWS_HASH: Range<usize> = ROWS.end + 1..ROWS.end + 1 + HASH;
@@ -133,7 +132,7 @@ pub(crate) fn read_footer(input: &mut (impl Read + Seek), path: &Path, kind: Fil
 
 /// Reads the whole of a file and compares it with its seal.
 pub(crate) fn verify(path: &Path, kind: FileKind) -> Result<Seal, IndexError> {
-    let mut file = File::open(path).map_err(IndexError::io("open", path))?;
+    let mut file = protocol::open_file(path).map_err(IndexError::io("open", path))?;
     let footer = read_footer(&mut file, path, kind)?;
     verify_bytes(&mut file, &footer, path, kind)?;
     Ok(footer.seal)

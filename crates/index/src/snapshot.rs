@@ -102,9 +102,9 @@ fn extract(segment: &Segment, root: &str, paths: &Path, facts: &Path) -> Result<
     if file.seal().rows != segment.meta.rows {
         return Err(file.damaged("it has not the rows that the index lists"));
     }
-    let unfinished = [Temp::beside(paths), Temp::beside(facts)];
-    let mut paths_writer = PathsWriter::create(unfinished[0].path(), segment.meta.rows)?;
-    let mut facts_writer = FactsWriter::create(unfinished[1].path())?;
+    let unfinished = [Temp::beside(paths)?, Temp::beside(facts)?];
+    let mut paths_writer = PathsWriter::create(&unfinished[0].path(), segment.meta.rows)?;
+    let mut facts_writer = FactsWriter::create(&unfinished[1].path())?;
     for row in file.files() {
         let (path, file) = row?;
         paths_writer.push(&format!("{root}/{path}"))?;
@@ -113,8 +113,8 @@ fn extract(segment: &Segment, root: &str, paths: &Path, facts: &Path) -> Result<
     paths_writer.finish()?;
     facts_writer.finish()?;
     let [unfinished_paths, unfinished_facts] = unfinished;
-    unfinished_paths.publish(paths)?;
-    Ok(unfinished_facts.publish(facts)?)
+    unfinished_paths.publish()?;
+    Ok(unfinished_facts.publish()?)
 }
 
 /// A copy that is not whole is made again, once.

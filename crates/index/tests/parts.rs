@@ -91,7 +91,10 @@ fn gathered_rows_stand_once_and_failures_are_counted() {
     let names_of_parts = ["p2", "p1", "p1"].map(String::from);
     let meta = gather(&worker, &names_of_parts, worker_meta(0, "r", 4)).unwrap();
     assert_eq!((meta.num_images, meta.num_failed, meta.failures.len()), (3, 2, 2));
-    assert_eq!(names(place.prefix.dir()), ["parts", "worker_0.faiss", "worker_0.meta.json", "worker_0.parquet"]);
+    assert_eq!(
+        names(place.prefix.dir()),
+        [".imagefleet.json", "parts", "worker_0.faiss", "worker_0.meta.json", "worker_0.parquet"]
+    );
     let again = gather(&worker, &names_of_parts, worker_meta(0, "r", 4)).unwrap();
     assert_eq!(again, meta);
 

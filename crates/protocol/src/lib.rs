@@ -23,7 +23,7 @@ pub mod socket;
 mod stages;
 pub mod stats;
 
-pub use bounded::lines;
+pub use bounded::{MOST_METADATA, is_file, lines, no_file, open_file, read_all, read_file};
 pub use chunk::{Chunk, Chunker, chunk_name};
 pub use embedding::{Embedding, NotAVector};
 pub use exit::{Exit, tell_error};

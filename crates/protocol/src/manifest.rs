@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::bounded::read_until;
+use crate::bounded::{open_file, read_until};
 use crate::{Chunk, ImagePath};
 
 /// A path as JSON, with its size and time, is shorter.
@@ -105,7 +105,7 @@ pub struct ManifestReader {
 impl ManifestReader {
     /// Opens a manifest at its first entry.
     pub fn open(path: &Path) -> Result<Self, BadManifest> {
-        let file = File::open(path).map_err(|source| BadManifest::Unreadable { path: path.into(), source })?;
+        let file = open_file(path).map_err(|source| BadManifest::Unreadable { path: path.into(), source })?;
         Ok(Self { path: path.into(), input: BufReader::with_capacity(1 << 16, file), offset: 0 })
     }
 

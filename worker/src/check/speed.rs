@@ -37,7 +37,7 @@ pub fn pictures(dir: &Path, entries: &[Entry]) -> Result<ShareSpeed> {
         let (mut operations_ms, mut failed) = (Vec::new(), None);
         while let Some(entry) = entries.get(next.fetch_add(1, SeqCst)).filter(|_| goes_on()) {
             let asked = Instant::now();
-            let read = File::open(dir.join(entry.path.as_str())).and_then(|mut file| {
+            let read = protocol::open_file(&dir.join(entry.path.as_str())).and_then(|mut file| {
                 operations_ms.push(milliseconds(asked));
                 forget(&file);
                 let read = read_pieces(&mut file, &bytes, &goes_on);

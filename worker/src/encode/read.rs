@@ -1,7 +1,6 @@
 //! The first two stages: files are read ahead, then decoded and preprocessed. A share answers late, so many files are
 //! asked for at once; what is read and not yet decoded is bounded in bytes, as is what is decoded and not yet encoded.
 
-use std::fs::File;
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex};
@@ -81,13 +80,13 @@ fn to_be_done(work: &Work, task: &Task) -> Result<(), Unfit> {
 
 fn read<'a>(setup: &Setup, room: &'a Room, entry: &Entry) -> Result<Bytes<'a>, Unfit> {
     let path = setup.root.open_path(&entry.path);
-    // Looked at before it is opened: opening a pipe that is called like a picture would wait for ever.
     examine(&path, entry.path.clone())?;
     let unreadable = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::NotFound => (FailureKind::Vanished, e.to_string()),
         _ => (FailureKind::Unreadable, e.to_string()),
     };
-    let file = File::open(&path).map_err(unreadable)?;
+    // It may be another by now: opening a pipe that is called like a picture must not wait for ever.
+    let file = protocol::open_file(&path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     if metadata.len() > LARGEST_FILE {
         return Err((
