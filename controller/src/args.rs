@@ -178,5 +178,5 @@ impl Args {
 
 /// A path that stays the same in another folder.
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).with_context(|| format!("bad path {}", path.display()))
+    protocol::absolute(path).with_context(|| format!("bad path {}", path.display()))
 }

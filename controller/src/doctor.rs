@@ -15,7 +15,7 @@ use chrono::Local;
 use disk::RunLock;
 use fleet::{HostSpec, Hosts};
 use protocol::setup::{HostReport, Pictures};
-use protocol::{Exit, IndexMeta, IndexPrefix, RunRecord};
+use protocol::{Exit, IndexMeta, IndexPrefix, RunRecord, answer, json};
 use serde::Serialize;
 
 use crate::Args;
@@ -91,11 +91,8 @@ pub async fn doctor(args: &Args) -> Result<Exit> {
     }
     drop(spinner);
     let diagnosis = Diagnosis::of(outcomes, known, args.fresh);
-    if args.json {
-        println!("{}", serde_json::to_string(&diagnosis).context("cannot write JSON")?);
-    } else {
-        print!("{}", table::text(&diagnosis, table::columns()));
-    }
+    let text = if args.json { json(&diagnosis) + "\n" } else { table::text(&diagnosis, table::columns()) };
+    answer(&text).context("cannot write to standard output")?;
     Ok(if diagnosis.hosts.iter().all(|host| host.ready) { Exit::Done } else { Exit::Failed })
 }
 

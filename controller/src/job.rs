@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use disk::{Beating, RunLock, ours};
 use fleet::{HostSpec, Hosts, PathMap};
-use protocol::IndexPrefix;
+use protocol::{IndexPrefix, Lines, note};
 
 use crate::Args;
 use crate::args::absolute;
@@ -36,7 +36,7 @@ impl Job {
     pub fn new(args: Args) -> Result<Self> {
         let Hosts { hosts, scaled_from, shared } = Hosts::find(args.hosts.as_deref())?;
         if let Some(sum) = scaled_from {
-            eprintln!("Weights sum to {sum:.3}, not 1; they are scaled.");
+            note!("Weights sum to {sum:.3}, not 1; they are scaled.");
         }
         if let Some(name) = args.merge_on.as_deref().filter(|n| *n != "here" && hosts.iter().all(|h| h.name != *n)) {
             let names: Vec<&str> = hosts.iter().map(|h| h.name.as_str()).collect();
@@ -92,10 +92,10 @@ impl Job {
                 .zip(&sites)
                 .filter_map(|(h, s)| Some(format!("{}: {}", h.name, s.as_ref().err()?)))
                 .collect();
-            bail!("no host can be used:\n  {}", errors.join("\n  "));
+            return Err(Lines::new("no host can be used", errors).into());
         }
         for (spec, error) in self.hosts.iter().zip(&sites).filter_map(|(h, s)| Some((h, s.as_ref().err()?))) {
-            eprintln!("{} is left out: {error}", spec.name);
+            note!("{} is left out: {error}", spec.name);
         }
         Ok(sites)
     }
@@ -111,14 +111,14 @@ impl Job {
         let far = |s: &Site| names.len() == 1 && s.share_ms > FAR_TIMES * least_ms + FAR_MS;
         usable.sort_by(|a, b| memory(b).total_cmp(&memory(a)));
         usable.sort_by_key(|s| (far(s), !s.spec.is_local(), !s.spec.query));
-        let mut errors = String::new();
+        let mut errors = Vec::new();
         for site in usable {
             match site.is_ready(&self.share).await {
                 Ok(_) => return Ok(site),
-                Err(e) => errors += &format!("\n  {}: {e:#}", site.spec.name),
+                Err(e) => errors.push(format!("{}: {e:#}", site.spec.name)),
             }
         }
-        bail!("no host can be used any more:{errors}")
+        Err(Lines::new("no host can be used any more", errors).into())
     }
 
     /// The machine that merges: the one that was asked for, which must be usable, else `near`, the nearest.

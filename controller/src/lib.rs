@@ -22,11 +22,9 @@ mod summary;
 mod users;
 mod view;
 
-use std::path::Path;
-
 use anyhow::{Context, Result};
 use fleet::HostsError;
-use protocol::{Exit, Proof};
+use protocol::{Exit, Proof, model_spec, note, told};
 
 pub use args::Args;
 use interrupt::Interrupt;
@@ -50,9 +48,7 @@ pub fn run(args: Args) -> Result<Exit> {
 
 async fn go(mut args: Args) -> Result<Exit> {
     // A model that is a folder must mean the same folder in every program that is started.
-    if let Some(folder) = args.model.as_deref().map(Path::new).filter(|m| m.is_dir()) {
-        args.model = Some(std::path::absolute(folder)?.to_string_lossy().into_owned());
-    }
+    args.model = args.model.as_deref().map(model_spec).transpose()?;
     if args.setup {
         return setup::setup(&args).await;
     }
@@ -73,6 +69,7 @@ async fn go(mut args: Args) -> Result<Exit> {
         let found = scan::scan(&job, near, &mut interrupt).await?;
         if let Some(found) = &found {
             summary::dry_run(&job, &job.weights(&sites), found);
+            told().context("cannot write to standard output")?;
         }
         return Ok(if found.is_some() { Exit::Done } else { Exit::Interrupted });
     }
@@ -83,7 +80,7 @@ async fn go(mut args: Args) -> Result<Exit> {
         return Ok(merged.exit());
     }
     let Some(found) = scan::scan(&job, near, &mut interrupt).await? else {
-        eprintln!("Interrupted while scanning; nothing is changed.");
+        note!("Interrupted while scanning; nothing is changed.");
         return Ok(Exit::Interrupted);
     };
     summary::scanned(&job, &found);
@@ -94,7 +91,7 @@ async fn go(mut args: Args) -> Result<Exit> {
     let merging = job.merging(&sites, near).await?;
     merge::keep_parts(&job, &found.run_id, &encoded.parts)?;
     if encoded.interrupted {
-        eprintln!("Interrupted. {} pictures are embedded and kept; run the same command to go on.", encoded.embedded);
+        note!("Interrupted. {} pictures are embedded and kept; run the same command to go on.", encoded.embedded);
         return Ok(Exit::Interrupted);
     }
     let s = &found.summary;
@@ -114,7 +111,9 @@ async fn go(mut args: Args) -> Result<Exit> {
         let merged = merge::merge(&job, &merging, &found.run_id, &encoded.parts).await.context(
             "the pictures are embedded, but merging failed; try again with --merge-only, elsewhere with --merge-on",
         )?;
-        fleet::state::remember_index(job.prefix.dir()).context("cannot remember this index for query")?;
+        if let Err(error) = fleet::state::remember_index(job.prefix.dir()) {
+            note!("Warning: {error}; query has to be told which index is meant: --index-prefix");
+        }
         summary::finished(&job, &found, &proof, &encoded, Some(&merged));
     }
     // The work is done; a host that failed on the way is told above and does not make it undone.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use disk::ours;
-use protocol::{Exit, IndexPrefix, MOST_METADATA, Proof, RunRecord, encode_line, read_file};
+use protocol::{Exit, IndexPrefix, Lines, MOST_METADATA, Proof, RunRecord, encode_line, read_file};
 use serde::{Deserialize, Serialize};
 
 use crate::job::{Arguments, Job};
@@ -116,11 +116,10 @@ pub async fn merge(job: &Job, site: &Site, run_id: &str, parts: &[PartLine]) -> 
     let last = String::from_utf8_lossy(&output.stdout);
     match last.lines().next_back().map(serde_json::from_str::<Merged>) {
         Some(Ok(merged)) => Ok(merged),
-        _ => bail!(
-            "the merger on {} failed: {}",
-            site.spec.name,
-            said.trim().trim_start_matches("error: ").replace('\n', "\n  ")
-        ),
+        _ => {
+            let said = said.trim().trim_start_matches("error: ").lines().map(str::trim);
+            Err(Lines::new(format!("the merger on {} failed", site.spec.name), said).into())
+        }
     }
 }
 

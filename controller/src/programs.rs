@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 use fleet::{Content, HostSpec};
 use protocol::layout::is_file_name;
 use protocol::setup::{Bundle, MANIFEST};
-use protocol::{ImagePath, VERSION, hash_hex};
+use protocol::{ImagePath, VERSION, hash_hex, joined, note};
+use tempfile::TempDir;
 
 use crate::job::Arguments;
 use crate::kind::Kind;
@@ -36,20 +37,30 @@ ln -sfn -- "$2" "$1""#;
 pub struct Programs {
     bundle: Bundle,
     folder: PathBuf,
+    /// Holds the folder if it is for this run only.
+    _scratch: Option<TempDir>,
 }
 
 impl Programs {
-    /// Has the worker beside this program make the bundle.
-    pub async fn made(folder: PathBuf) -> Result<Self> {
+    /// Has the worker beside this program make the bundle, in a folder where the next setup finds it.
+    pub async fn made(mut folder: PathBuf) -> Result<Self> {
+        let mut scratch = None;
+        let parent = folder.parent().unwrap_or(&folder);
+        if let Err(error) = fs::create_dir_all(parent).and_then(|()| tempfile::tempfile_in(parent)) {
+            note!("Warning: cannot write in {}: {error}; the next setup makes the bundle again", parent.display());
+            let made = tempfile::tempdir().context("cannot make a temporary folder for the bundle")?;
+            folder = scratch.insert(made).path().join("bundle");
+        }
         let here = Site::connect(&HostSpec::bare("localhost")).await?;
         let arguments = Arguments::default().word("bundle").set("out", &folder);
         let elsewhere = "make one on a Linux machine (worker bundle --out FOLDER) and name it with --bundle FOLDER";
         let worker = here.program("worker").context(elsewhere)?;
         let output = here.host.run(&worker, &arguments.0, b"", MAKING).await?;
         let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "cannot make a bundle of the programs: {}; {elsewhere}", said.trim());
+        ensure!(output.status.success(), "cannot make a bundle of the programs: {}; {elsewhere}", joined(&said));
         let bundle = serde_json::from_slice(&output.stdout);
-        Ok(Self { bundle: bundle.context("the worker beside this program is of another version")?, folder })
+        let bundle = bundle.context("the worker beside this program is of another version")?;
+        Ok(Self { bundle, folder, _scratch: scratch })
     }
 
     /// A bundle that was made before, perhaps elsewhere.
@@ -72,7 +83,7 @@ impl Programs {
             let bytes = fs::read(&path).with_context(|| format!("{} is gone", path.display()))?;
             ensure!(hash_hex(&bytes) == file.checksum, "{} is damaged; make the bundle anew", path.display());
         }
-        Ok(Self { bundle, folder: folder.to_owned() })
+        Ok(Self { bundle, folder: folder.to_owned(), _scratch: None })
     }
 
     /// The bundle's name.
@@ -86,7 +97,7 @@ impl Programs {
 pub async fn install(bundles: &[Programs], site: &Site, only_check: bool) -> Result<bool> {
     let kind = Kind::of(site).await?;
     let suits = |programs: &&Programs| kind.suits(&programs.bundle).is_ok();
-    let Some(Programs { bundle, folder: here }) = bundles.iter().find(suits) else {
+    let Some(Programs { bundle, folder: here, .. }) = bundles.iter().find(suits) else {
         return bundles.iter().try_for_each(|programs| kind.suits(&programs.bundle)).map(|()| false);
     };
     let folder = format!("versions/{}", bundle.name);

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use fleet::{HostSpec, Hosts, state};
-use protocol::Exit;
+use protocol::{Exit, note, tell, told};
 
 use crate::Args;
 use crate::checkup::{self, Examined, Outcome};
@@ -48,7 +48,9 @@ pub async fn setup(args: &Args) -> Result<Exit> {
         return Ok(Exit::Interrupted);
     }
     drop(spinner);
-    Ok(table(&plan.bundles, &outcomes))
+    let exit = table(&plan.bundles, &outcomes);
+    told().context("cannot write to standard output")?;
+    Ok(exit)
 }
 
 async fn ready(plan: Arc<Plan>, spec: HostSpec) -> Result<Ready> {
@@ -61,22 +63,19 @@ async fn ready(plan: Arc<Plan>, spec: HostSpec) -> Result<Ready> {
 
 fn table(bundles: &[Programs], outcomes: &[Outcome<Ready>]) -> Exit {
     let width = outcomes.iter().map(|o| o.spec.name.chars().count()).max().unwrap_or(0).max(4);
-    println!(
-        "{:<width$} {:>4} {:>7} {:>8} {:<9} {:>8}",
-        "host", "cpus", "RAM GiB", "free GiB", "processor", "images/s"
-    );
+    tell!("{:<width$} {:>4} {:>7} {:>8} {:<9} {:>8}", "host", "cpus", "RAM GiB", "free GiB", "processor", "images/s");
     let mut failed = Vec::new();
     for Outcome { spec, result } in outcomes {
         let name = &spec.name;
         match result {
             Ok(Ready { examined, .. }) if !examined.problems.is_empty() => {
-                println!("{name:<width$} FAILED");
+                tell!("{name:<width$} FAILED");
                 failed.push((name, examined.problems.join("; ")));
             }
             Ok(Ready { examined: Examined { report, clock_off_s, .. }, copied }) => {
                 let copied = if *copied { " copied" } else { "" };
                 let clock = if *clock_off_s == 0.0 { String::new() } else { format!(" clock {clock_off_s:+.1} s") };
-                println!(
+                tell!(
                     "{name:<width$} {:>4} {:>7.1} {:>8.1} {:<9} {:>8.0}{copied}{clock}",
                     report.host.cpus,
                     gib(report.host.memory_bytes),
@@ -86,20 +85,20 @@ fn table(bundles: &[Programs], outcomes: &[Outcome<Ready>]) -> Exit {
                 );
             }
             Err(error) => {
-                println!("{name:<width$} FAILED");
+                tell!("{name:<width$} FAILED");
                 failed.push((name, error.clone()));
             }
         }
     }
     let ready = outcomes.len() - failed.len();
     let names: Vec<&str> = bundles.iter().map(Programs::name).collect();
-    println!("{ready} of {} hosts are ready with programs {}", outcomes.len(), names.join(", "));
-    println!("images/s are those of the built-in demo model");
+    tell!("{ready} of {} hosts are ready with programs {}", outcomes.len(), names.join(", "));
+    tell!("images/s are those of the built-in demo model");
     let reports =
         outcomes.iter().filter_map(|o| Some((o.spec.name.as_str(), &o.result.as_ref().ok()?.examined.report)));
-    checkup::twins(reports).iter().for_each(|twins| eprintln!("Warning: {twins}"));
+    checkup::twins(reports).iter().for_each(|twins| note!("Warning: {twins}"));
     for (name, error) in &failed {
-        eprintln!("{name}: {error}");
+        note!("{name}: {error}");
     }
     if failed.is_empty() { Exit::Done } else { Exit::Failed }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use fleet::{Host, HostSpec};
-use protocol::VERSION;
 use protocol::setup::HostReport;
+use protocol::{VERSION, joined};
 
 use crate::job::Arguments;
 use crate::share::Share;
@@ -66,7 +66,7 @@ impl Site {
             let said = String::from_utf8_lossy(&output.stderr);
             ensure!(!told.status.success() || there == VERSION, other_version(&there));
             let remedy = if self.set_up { "" } else { "; run setup_workers.sh" };
-            bail!("its programs do not run ({}): {}{remedy}", output.status, said.trim());
+            bail!("its programs do not run ({}): {}{remedy}", output.status, joined(&said));
         };
         ensure!(report.version == VERSION, other_version(&report.version));
         Ok(report)
@@ -83,12 +83,12 @@ impl Site {
         Ok(report.share_ms)
     }
 
-    /// The last lines of a file there, each on a line of its own; empty if they cannot be had.
+    /// The last lines of a file there, behind a colon; empty if they cannot be had.
     pub async fn tail(&self, file: &str) -> String {
         let args = ["-n", "4", "--", file].map(OsString::from);
         let output = self.host.run("tail", &args, b"", Duration::from_secs(10)).await;
         let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
-        text.lines().map(|l| format!("\n    {l}")).collect()
+        Some(joined(&text)).filter(|text| !text.is_empty()).map_or_else(String::new, |text| format!(": {text}"))
     }
 }
 

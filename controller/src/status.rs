@@ -11,7 +11,9 @@ use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, Local};
 use disk::{Owner, RunLock};
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
-use protocol::{Exit, Failure, FailureKind, IndexMeta, IndexPrefix, LONGEST_EVENT, MOST_METADATA, RunRecord, lines};
+use protocol::{
+    Exit, Failure, FailureKind, IndexMeta, IndexPrefix, LONGEST_EVENT, MOST_METADATA, RunRecord, json, lines, tell, told,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -49,13 +51,14 @@ struct Failures {
 }
 
 /// Prints the status of an index.
-pub fn status(prefix: &IndexPrefix, json: bool) -> Result<Exit> {
+pub fn status(prefix: &IndexPrefix, as_json: bool) -> Result<Exit> {
     let status = read(prefix)?;
-    if json {
-        println!("{}", serde_json::to_string(&status).context("cannot write JSON")?);
+    if as_json {
+        tell(&json(&status));
     } else {
         show(&status);
     }
+    told().context("cannot write to standard output")?;
     Ok(Exit::Done)
 }
 
@@ -118,42 +121,41 @@ fn failures(path: &Path) -> Result<BTreeMap<String, Failures>> {
 
 fn show(status: &Status) {
     match &status.index {
-        None => println!("Index {}: not merged yet", status.index_prefix),
+        None => tell!("Index {}: not merged yet", status.index_prefix),
         Some(index) => {
-            println!(
+            tell!(
                 "Index {}: {} pictures, generation {}, {}",
                 status.index_prefix,
                 HumanCount(index.num_images),
                 index.generation,
                 HumanBytes(status.index_bytes)
             );
-            println!("  made {} by version {}", when(&index.created), index.software_version);
+            tell!("  made {} by version {}", when(&index.created), index.software_version);
             let deviation = index.model.deviation.map_or_else(String::new, |d| format!(", deviation {d:.4}"));
-            println!(
-                "  {} in {} on {}{deviation}",
-                index.model.model_name, index.model.precision, index.model.provider
-            );
-            println!("  pictures are below {}", index.root);
+            tell!("  {} in {} on {}{deviation}", index.model.model_name, index.model.precision, index.model.provider);
+            tell!("  pictures are below {}", index.root);
         }
     }
     match &status.running {
-        None => println!("Nobody is working on it."),
-        Some(Running { owner, heartbeat_age_seconds }) => println!(
+        None => tell!("Nobody is working on it."),
+        Some(Running { owner, heartbeat_age_seconds }) => tell!(
             "Working on it: {} (process {} on {}), last sign of life {heartbeat_age_seconds} s ago",
-            owner.program, owner.pid, owner.host
+            owner.program,
+            owner.pid,
+            owner.host
         ),
     }
     if let Some(run) = &status.run {
-        println!("Newest run {}, begun {}:", run.run_id, when(&run.started));
+        tell!("Newest run {}, begun {}:", run.run_id, when(&run.started));
         match run.proof {
-            Some(p) => println!(
+            Some(p) => tell!(
                 "  scanned {} = embedded {} + failed {} + already indexed {}",
                 HumanCount(p.scanned),
                 HumanCount(p.embedded),
                 HumanCount(p.failed),
                 HumanCount(p.skipped)
             ),
-            None => println!(
+            None => tell!(
                 "  {} scanned, {} to embed; not in the index yet",
                 HumanCount(run.summary.scanned),
                 HumanCount(run.summary.new)
@@ -161,10 +163,10 @@ fn show(status: &Status) {
         }
     }
     if status.parts_waiting > 0 {
-        println!("{} finished parts wait for a merge", HumanCount(status.parts_waiting as u64));
+        tell!("{} finished parts wait for a merge", HumanCount(status.parts_waiting as u64));
     }
     for (kind, Failures { count, example }) in status.failures.iter().take(EXAMPLES) {
-        println!("Failed, {kind}: {}, as {}: {}", HumanCount(*count), example.path, example.detail);
+        tell!("Failed, {kind}: {}, as {}: {}", HumanCount(*count), example.path, example.detail);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a run comes to, on standard output.
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
-use protocol::{Proof, ScanSummary};
+use protocol::{Proof, ScanSummary, note, tell};
 use std::time::Duration;
 
 use crate::encode::Encoded;
@@ -12,9 +12,9 @@ use crate::scan::Found;
 
 /// After a scan, before the work.
 pub fn scanned(job: &Job, found: &Found) {
-    eprintln!("{}", scan_words(job, found));
+    note!("{}", scan_words(job, found));
     for failure in &found.failures {
-        eprintln!("Failed: {}: {}: {}", failure.path, failure.kind, failure.detail);
+        note!("Failed: {}: {}: {}", failure.path, failure.kind, failure.detail);
     }
 }
 
@@ -48,14 +48,14 @@ fn moved(summary: &ScanSummary) -> String {
 
 /// `--dry-run`: the plan.
 pub fn dry_run(job: &Job, weights: &[f64], found: &Found) {
-    println!("{}", scan_words(job, found));
+    tell!("{}", scan_words(job, found));
     let lists = plan(&found.chunks, weights);
     let bytes: u64 = found.chunks.iter().map(|c| c.bytes).sum();
-    println!("{:<30} {:>7} {:>12} {:>8} {:>12}", "host", "weight", "pictures", "chunks", "bytes");
+    tell!("{:<30} {:>7} {:>12} {:>8} {:>12}", "host", "weight", "pictures", "chunks", "bytes");
     for ((host, list), weight) in job.hosts.iter().zip(&lists).zip(weights) {
         let pictures: u64 = list.iter().map(|c| c.count).sum();
         let bytes: u64 = list.iter().map(|c| c.bytes).sum();
-        println!(
+        tell!(
             "{:<30} {:>7.3} {:>12} {:>8} {:>12}",
             host.name,
             weight,
@@ -64,12 +64,12 @@ pub fn dry_run(job: &Job, weights: &[f64], found: &Found) {
             HumanBytes(bytes).to_string()
         );
     }
-    println!("{} to read in all. Nothing was changed (--dry-run).", HumanBytes(bytes));
+    tell!("{} to read in all. Nothing was changed (--dry-run).", HumanBytes(bytes));
 }
 
 /// A run that is through.
 pub fn finished(job: &Job, found: &Found, proof: &Proof, encoded: &Encoded, merged: Option<&Merged>) {
-    println!(
+    tell!(
         "Scanned {} = embedded {} + failed {} + already indexed {}{}",
         HumanCount(proof.scanned),
         HumanCount(proof.embedded),
@@ -80,7 +80,7 @@ pub fn finished(job: &Job, found: &Found, proof: &Proof, encoded: &Encoded, merg
     hosts(encoded);
     match merged {
         Some(merged) => self::merged(job, merged),
-        None => println!(
+        None => tell!(
             "Not merged (--no-merge); do it with: controller --merge-only --index-prefix {}",
             job.prefix.dir().display()
         ),
@@ -88,20 +88,20 @@ pub fn finished(job: &Job, found: &Found, proof: &Proof, encoded: &Encoded, merg
     let (before, shown) = (found.summary.failed_before, found.failures.len() + encoded.failures.len());
     let tried = proof.failed - before.min(proof.failed);
     if tried > shown as u64 {
-        println!("{} pictures failed, of which {shown} are named above", HumanCount(tried));
+        tell!("{} pictures failed, of which {shown} are named above", HumanCount(tried));
     }
     if before > 0 {
-        println!("{} failed before and unchanged; controller --retry-failed tries them again", HumanCount(before));
+        tell!("{} failed before and unchanged; controller --retry-failed tries them again", HumanCount(before));
     }
     if proof.failed > 0 && merged.is_some() {
-        println!("Failed pictures and reasons: {}", job.prefix.failures().display());
+        tell!("Failed pictures and reasons: {}", job.prefix.failures().display());
     }
 }
 
 /// A merge.
 pub fn merged(job: &Job, merged: &Merged) {
     for warning in &merged.warnings {
-        println!("Warning: {warning}");
+        tell!("Warning: {warning}");
     }
     let change = merged.added + merged.dropped + merged.replaced;
     let words = if change == 0 {
@@ -114,7 +114,7 @@ pub fn merged(job: &Job, merged: &Merged) {
             HumanCount(merged.dropped)
         )
     };
-    println!(
+    tell!(
         "Index {}: {} pictures ({words}), generation {}",
         job.prefix.dir().display(),
         HumanCount(merged.num_images),
@@ -126,7 +126,7 @@ pub fn merged(job: &Job, merged: &Merged) {
 pub fn unfinished(job: &Job, proof: &Proof, encoded: &Encoded) {
     hosts(encoded);
     let missing = proof.scanned.saturating_sub(proof.embedded + proof.failed + proof.skipped);
-    eprintln!(
+    note!(
         "error: {} of {} pictures are not done. What is done is kept; run the same command to go on. The index {} is as it was.",
         HumanCount(missing),
         HumanCount(proof.scanned),
@@ -139,22 +139,19 @@ fn hosts(encoded: &Encoded) {
         return;
     }
     for host in &encoded.hosts {
-        let error = host
-            .error
-            .as_ref()
-            .map_or_else(String::new, |e| format!(" - failed: {}", e.lines().next().unwrap_or_default()));
-        println!(
+        let error = host.error.as_ref().map_or_else(String::new, |e| format!(" - failed: {e}"));
+        tell!(
             "  {:<28} {:>10} embedded {:>8.1} img/s{error}",
             host.name,
             HumanCount(host.embedded).to_string(),
             host.rate
         );
         if host.embedded > 0 {
-            println!("    {}", host.stages.words());
+            tell!("    {}", host.stages.words());
         }
         if host.stages.limit().is_some() {
-            println!("    {}", host.stages.advice());
+            tell!("    {}", host.stages.advice());
         }
     }
-    println!("  in {:#}", HumanDuration(Duration::from_secs_f64(encoded.seconds)));
+    tell!("  in {:#}", HumanDuration(Duration::from_secs_f64(encoded.seconds)));
 }

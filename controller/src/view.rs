@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use protocol::Limit;
+use protocol::{Limit, note, plain};
 use terminal_size::{Width, terminal_size_of};
 
 /// Off a terminal, a line is said this often.
@@ -48,7 +48,7 @@ impl View {
                     .progress_chars("━╸─")
             };
             let bar = |name: &str, length: u64, colour: &str| {
-                all.add(ProgressBar::new(length)).with_style(style(colour)).with_prefix(name.to_owned())
+                all.add(ProgressBar::new(length)).with_style(style(colour)).with_prefix(plain(name).into_owned())
             };
             let hosts = hosts.iter().map(|(name, n)| (*n > 0).then(|| bar(name, *n, "blue"))).collect();
             Bars { hosts, total: bar("total", 0, "green"), style: style("blue"), all: all.clone() }
@@ -59,7 +59,7 @@ impl View {
     /// A bar for one more host.
     pub fn add(&mut self, name: &str) {
         if let Some(bars) = &mut self.bars {
-            let bar = ProgressBar::new(0).with_style(bars.style.clone()).with_prefix(name.to_owned());
+            let bar = ProgressBar::new(0).with_style(bars.style.clone()).with_prefix(plain(name).into_owned());
             bars.hosts.push(Some(bars.all.insert_before(&bars.total, bar)));
         }
     }
@@ -97,7 +97,7 @@ impl View {
             let left = left.map_or_else(|| "not known yet".into(), |l| format!("{:.1}min", l.as_secs_f64() / 60.0));
             let failed = if failed > 0 { format!(" - {failed} failed") } else { String::new() };
             let (done, total) = (HumanCount(done), HumanCount(total));
-            eprintln!("Progress: {done}/{total} images ({percent:.1}%) - {rate:.1} img/s - ETA: {left}{failed}");
+            note!("Progress: {done}/{total} images ({percent:.1}%) - {rate:.1} img/s - ETA: {left}{failed}");
         }
     }
 
@@ -105,8 +105,8 @@ impl View {
     pub fn note(&self, line: &str) {
         match &self.bars {
             // A terminal that is gone is no reason to stop.
-            Some(bars) => drop(bars.all.println(line)),
-            None => eprintln!("{line}"),
+            Some(bars) => drop(bars.all.println(plain(line))),
+            None => note(line),
         }
     }
 
@@ -140,7 +140,7 @@ impl Spinner {
 
     /// A line that stays.
     pub fn note(&self, line: &str) {
-        self.0.suspend(|| eprintln!("{line}"));
+        self.0.suspend(|| note(line));
     }
 }
 

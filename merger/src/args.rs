@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Parser;
 use index::Float;
+use protocol::{IndexPrefix, absolute};
 
 /// Merge the workers' partial indexes into the index; or import vectors that were made elsewhere, or export the index's.
 ///
@@ -78,6 +80,14 @@ pub struct Args {
     #[arg(long, value_name = "N", requires = "export", default_value_t = 1_000_000,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub rows_per_file: u64,
+}
+
+impl Args {
+    /// The index, by its absolute prefix.
+    pub(crate) fn index(&self) -> anyhow::Result<IndexPrefix> {
+        let prefix = absolute(&self.index_prefix);
+        Ok(IndexPrefix::new(prefix.with_context(|| format!("bad path {}", self.index_prefix.display()))?))
+    }
 }
 
 const EXAMPLES: &str = "\

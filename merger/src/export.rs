@@ -4,13 +4,13 @@ use std::path::Path;
 
 use anyhow::Context;
 use index::Export;
-use protocol::{Exit, IndexPrefix};
+use protocol::{Exit, note};
 
 use crate::{Args, progress};
 
 /// Writes the index's vectors for other programs.
 pub fn run(args: &Args, folder: &Path) -> anyhow::Result<Exit> {
-    let prefix = IndexPrefix::new(&args.index_prefix);
+    let prefix = args.index()?;
     let done = index::export(Export {
         prefix: &prefix,
         folder,
@@ -20,6 +20,6 @@ pub fn run(args: &Args, folder: &Path) -> anyhow::Result<Exit> {
     });
     let done = done.with_context(|| format!("nothing was exported to {}", folder.display()))?;
     let times = if done.files == 1 { "" } else { "s" };
-    eprintln!("exported: {} images to {}, {} pair{times} of files", done.rows, folder.display(), done.files);
+    note!("exported: {} images to {}, {} pair{times} of files", done.rows, folder.display(), done.files);
     Ok(Exit::Done)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use disk::ours;
 use index::{Brought, Import, Sources, model_name, read_meta};
-use protocol::{Exit, IndexPrefix, ModelIdentity, Root};
+use protocol::{Exit, IndexPrefix, ModelIdentity, Root, note};
 
 use crate::model::{Seen, see};
 use crate::{Args, exit, merge, progress, tell};
@@ -16,14 +16,14 @@ const LEAST_COSINE: f32 = 0.95;
 
 /// Makes an index of vectors that were made elsewhere, or adds them to one.
 pub fn run(args: &Args, vectors: &Path) -> anyhow::Result<Exit> {
-    let prefix = IndexPrefix::new(&args.index_prefix);
+    let prefix = args.index()?;
     let nothing = || format!("nothing was imported, the index at {} is as it was", prefix.dir().display());
     let (import, model) = judged(args, vectors, &prefix).with_context(nothing)?;
     let rows = import.rows();
     let report = merge(args, &prefix, Sources::Imported { import: Box::new(import), model })?;
     tell(&prefix, &report);
     if report.added < rows {
-        eprintln!("{} imported pictures were in the index before: their vectors stay", rows - report.added);
+        note!("{} imported pictures were in the index before: their vectors stay", rows - report.added);
     }
     Ok(exit(&report))
 }
@@ -48,7 +48,7 @@ fn judged(args: &Args, vectors: &Path, prefix: &IndexPrefix) -> anyhow::Result<(
     compare(args, &seen, &import)?;
     let (rows, absent) = (import.rows(), import.rows() - import.present());
     if absent > 0 {
-        eprintln!(
+        note!(
             "warning: {absent} of {rows} pictures are not below {}: a run that finds them there embeds them anew, one \
              that finds their folders without them drops them",
             root.here().display()
@@ -81,7 +81,7 @@ fn root(args: &Args, prefix: &IndexPrefix) -> anyhow::Result<Root> {
 fn compare(args: &Args, seen: &Seen, import: &Import) -> anyhow::Result<()> {
     let name = &seen.identity.model_name;
     let Some((least, _)) = seen.cosines.first() else {
-        eprintln!(
+        note!(
             "warning: {}, so that nobody has seen that the vectors are those of the model {name}",
             if import.present() == 0 { "none of the pictures is here" } else { "none of the pictures could be read" }
         );
@@ -94,9 +94,9 @@ fn compare(args: &Args, seen: &Seen, import: &Import) -> anyhow::Result<()> {
         seen.cosines.len()
     );
     if median >= LEAST_COSINE {
-        eprintln!("{told}");
+        note!("{told}");
     } else if args.unchecked {
-        eprintln!("warning: {told}: what is found by words may be anything");
+        note!("warning: {told}: what is found by words may be anything");
     } else {
         bail!(
             "{told} ({}): say which model made them, or see whether the paths are in the order of the rows; --unchecked \

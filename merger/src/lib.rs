@@ -9,14 +9,14 @@ mod export;
 mod import;
 mod model;
 
-use std::io::{BufRead, Write, stdin, stdout};
+use std::io::{BufRead, stdin};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use disk::{Beating, RunLock, ours};
 use index::{IndexError, MergeReport, MergeRequest, PartRef, Sources};
 use protocol::layout::is_file_name;
-use protocol::{Exit, IndexPrefix, LONGEST_EVENT, Proof, decode_line, encode_line, lines};
+use protocol::{Exit, IndexPrefix, LONGEST_EVENT, Proof, answer, decode_line, encode_line, lines, note};
 use serde::Serialize;
 
 pub use args::Args;
@@ -38,12 +38,11 @@ fn run_merge(args: &Args) -> anyhow::Result<Exit> {
         Some(_) => Sources::Parts(read_parts(stdin().lock())?),
         None => Sources::Partials { num_workers: args.num_workers },
     };
-    let prefix = IndexPrefix::new(&args.index_prefix);
+    let prefix = args.index()?;
     let report = merge(args, &prefix, sources)?;
     tell(&prefix, &report);
     if args.parts.is_some() {
-        let mut out = stdout().lock();
-        out.write_all(encode_line(&Outcome::from(&report)).as_bytes()).and_then(|()| out.flush())?;
+        answer(&encode_line(&Outcome::from(&report))).context("the merge is done, but nobody could be told")?;
     }
     Ok(exit(&report))
 }
@@ -73,7 +72,7 @@ fn progress(what: &'static str) -> impl FnMut(u64) {
     move |rows| {
         if told.elapsed() >= Duration::from_secs(5) {
             told = Instant::now();
-            eprintln!("{what}: {rows} rows");
+            note!("{what}: {rows} rows");
         }
     }
 }
@@ -114,11 +113,11 @@ fn read_parts(input: impl BufRead) -> anyhow::Result<Vec<PartRef>> {
 
 fn tell(prefix: &IndexPrefix, report: &MergeReport) {
     for warning in &report.warnings {
-        eprintln!("warning: {warning}");
+        note!("warning: {warning}");
     }
     let meta = &report.meta;
     if report.written {
-        eprintln!(
+        note!(
             "merged: generation {} of {} has {} images ({} added, {} replaced, {} dropped)",
             meta.generation,
             prefix.dir().display(),
@@ -128,7 +127,7 @@ fn tell(prefix: &IndexPrefix, report: &MergeReport) {
             report.dropped
         );
     } else {
-        eprintln!(
+        note!(
             "nothing to change: generation {} of {} stays, {} images",
             meta.generation,
             prefix.dir().display(),
@@ -136,13 +135,13 @@ fn tell(prefix: &IndexPrefix, report: &MergeReport) {
         );
     }
     if report.failed > 0 {
-        eprintln!("{} pictures could not be read: {} names each", report.failed, prefix.failures().display());
+        note!("{} pictures could not be read: {} names each", report.failed, prefix.failures().display());
     }
     if let Some(Proof { scanned, embedded, failed, skipped }) = report.proof {
         let sign = if report.proof.is_some_and(|p| p.holds()) { "=" } else { "is NOT" };
-        eprintln!("{scanned} scanned {sign} {embedded} embedded + {failed} failed + {skipped} already there");
+        note!("{scanned} scanned {sign} {embedded} embedded + {failed} failed + {skipped} already there");
         if sign != "=" {
-            eprintln!("error: pictures are unaccounted for: run the controller again, it embeds what is missing");
+            note!("error: pictures are unaccounted for: run the controller again, it embeds what is missing");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use protocol::search::{Copied, CopyRequest, SearchRequest, SearchResponse};
+use protocol::{absolute, note};
 
 use crate::args::{Args, Format};
 use crate::last::Last;
@@ -13,7 +14,7 @@ use crate::row::Row;
 use crate::session::Session;
 use crate::show::{self, Screen};
 use crate::sixel::Cell;
-use crate::tell::{LOADING, note, patiently, print};
+use crate::tell::{LOADING, patiently, print};
 use crate::{html, open, picture};
 
 /// What failed, named one by one up to this many.
@@ -70,7 +71,7 @@ impl Answer {
     /// Has the found pictures copied, fills in where to, and says what became of it.
     pub async fn copy(&mut self, session: &mut Session, args: &Args) -> Result<String> {
         let folder = args.results_dir.clone().unwrap_or_else(|| session.prefix().results());
-        let folder = std::path::absolute(folder)?;
+        let folder = absolute(folder)?;
         let paths = session.paths();
         let target =
             folder.to_str().context("the results folder's name is not UTF-8; give another with --results-dir")?;

@@ -5,14 +5,15 @@ use std::time::Instant;
 
 use anyhow::Result;
 use protocol::search::{DuplicateGroup, DuplicatesRequest, DuplicatesResponse, MAX_TOP_K};
+use protocol::{json, note, plain};
 use serde::Serialize;
 
 use crate::args::{Args, Format};
 use crate::paths::Paths;
 use crate::row::Facts;
 use crate::session::Session;
-use crate::show::{Column, Columns, Screen, bytes, counted, end_of, grouped, inert, plain, time};
-use crate::tell::{note, patiently, print};
+use crate::show::{Column, Columns, Screen, bytes, counted, end_of, grouped, inert, time};
+use crate::tell::{patiently, print};
 
 /// Pictures of a group that a table shows.
 const MOST_SHOWN: usize = 10;
@@ -137,10 +138,7 @@ fn tab_separated(groups: &[Group]) -> String {
 
 /// One JSON object a group and line.
 fn json_lines(groups: &[Group]) -> String {
-    groups
-        .iter()
-        .map(|group| serde_json::to_string(group).expect("groups hold only texts and numbers") + "\n")
-        .collect()
+    groups.iter().map(|group| json(group) + "\n").collect()
 }
 
 /// Lines as RFC 4180 has them, one a picture; the one to keep has the rank 1.

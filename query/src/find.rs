@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use fleet::HostSpec;
-use protocol::IndexPrefix;
+use protocol::{IndexPrefix, absolute, model_spec};
 
 use crate::WrongUsage;
 
@@ -17,7 +17,7 @@ pub fn index(named: Option<&Path>, host: &HostSpec) -> Result<IndexPrefix> {
                 .to_owned()
         ));
     };
-    let prefix = IndexPrefix::new(std::path::absolute(without_ending(prefix))?);
+    let prefix = IndexPrefix::new(absolute(without_ending(prefix))?);
     if host.is_local() && !prefix.meta().exists() {
         let inside = IndexPrefix::new(prefix.dir().join("imageindex"));
         if inside.meta().exists() {
@@ -38,10 +38,8 @@ pub fn index(named: Option<&Path>, host: &HostSpec) -> Result<IndexPrefix> {
 
 /// A model as the server on `host` understands it: a name stays one, a folder becomes the same folder there.
 pub fn model(named: &Path, host: &HostSpec) -> Result<String> {
-    let absolute = if named.is_dir() { std::path::absolute(named)? } else { named.to_owned() };
-    let name = absolute.into_os_string().into_string();
-    let name = name.map_err(|name| anyhow!("the model's path {name:?} is not UTF-8"))?;
-    Ok(host.path_there(&name))
+    let name = named.to_str().with_context(|| format!("the model's path {named:?} is not UTF-8"))?;
+    Ok(host.path_there(&model_spec(name)?))
 }
 
 /// A prefix as a person may give it: one of the index's files stands for the index.

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use protocol::search::{Answered, BatchRequest, MAX_BATCH, MAX_TOP_K, SearchRequest, SearchResponse, What};
+use protocol::{note, plain};
 
 use crate::answer::{self, Answer, MOST_NOTES};
 use crate::args::{Args, Format};
@@ -11,7 +12,7 @@ use crate::picture;
 use crate::question::Listed;
 use crate::session::Session;
 use crate::show::{self, Screen};
-use crate::tell::{LOADING, note, patiently, print};
+use crate::tell::{LOADING, patiently, print};
 
 /// Questions that are sent at a time: few enough that a person sees answers come.
 const AT_ONCE: usize = 100;
@@ -124,7 +125,7 @@ impl Told<'_> {
         }
         if Screen::of_stdout().is_some() {
             let blank = if first { "" } else { "\n" };
-            print(format!("{blank}{}\n", show::plain(&question.text))).await?;
+            print(format!("{blank}{}\n", plain(&question.text))).await?;
         }
         answer.print(session, self.args).await
     }

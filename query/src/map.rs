@@ -8,13 +8,14 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use protocol::map::{MapPoint, MapRequest, MapResponse};
+use protocol::{absolute, note};
 use serde_json::json;
 
 use crate::open;
 use crate::page::{Draft, cannot, escape};
 use crate::session::Session;
 use crate::show::counted;
-use crate::tell::{note, patiently};
+use crate::tell::patiently;
 
 /// Pictures that the page holds, in all and of one cluster at least.
 const PICTURES: usize = 300;
@@ -45,7 +46,7 @@ pub async fn run(file: &Path, open: bool, mut session: Session) -> Result<()> {
     note(&summary);
     note(&format!("map: {}", file.display()));
     if open {
-        let whole = std::path::absolute(file)?;
+        let whole = absolute(file)?;
         open::open(whole.to_str().context("the page's name is not UTF-8, it cannot be opened")?).await?;
     }
     Ok(())

@@ -5,9 +5,9 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use protocol::plain;
 
 use crate::WrongUsage;
-use crate::show::plain;
 
 /// Refuses a name that no page has, before anything is asked: what stands there would be lost.
 pub fn check(option: &str, file: &Path) -> Result<(), WrongUsage> {

@@ -1,8 +1,9 @@
 //! One picture, three names: as it stands in the index, as the asker sees it, and as the asked host does.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use fleet::{HostSpec, PathMap};
+use protocol::{absolute, lexical};
 
 use crate::WrongUsage;
 
@@ -31,7 +32,7 @@ impl Paths<'_> {
 
     /// The name in the index of a path here, if it is in the collection; it need not exist.
     pub fn canonical(&self, here: &Path) -> Option<String> {
-        let absolute = lexical(&std::path::absolute(here).ok()?);
+        let absolute = absolute(here).ok()?;
         let names = [Some(absolute), here.canonicalize().ok()].into_iter().flatten();
         names.filter_map(|name| self.of_index(name.to_str()?)).next()
     }
@@ -71,19 +72,6 @@ impl Paths<'_> {
             None => Ok(below),
         }
     }
-}
-
-/// A path without `.` and `..`, as its text says.
-fn lexical(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::ParentDir => drop(plain.pop()),
-            Component::CurDir => {}
-            other => plain.push(other),
-        }
-    }
-    plain
 }
 
 #[cfg(test)]

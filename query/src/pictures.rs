@@ -4,13 +4,14 @@
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use protocol::plain;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::args::Pictures;
 use crate::row::Row;
-use crate::show::{Screen, end_of, percent, plain};
+use crate::show::{Screen, end_of, percent};
 use crate::sixel::Cell;
 
 /// The height in pixels at which pictures are asked for.

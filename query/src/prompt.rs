@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use protocol::note;
 use protocol::search::MAX_TOP_K;
 use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor};
@@ -15,7 +16,7 @@ use crate::filters::{self, FilterArgs, Shape};
 use crate::last::Last;
 use crate::question::{self, Of, Summand};
 use crate::session::Session;
-use crate::tell::{note, print};
+use crate::tell::print;
 use crate::{WrongUsage, html, open, page, show, unless_interrupted};
 
 /// Questions that are remembered.

@@ -11,13 +11,13 @@ use hyper::body::Bytes;
 use hyper::http::request::Builder;
 use hyper::{Request, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use protocol::IndexPrefix;
 use protocol::map::{MapRequest, MapResponse};
 use protocol::search::{
     Answered, BatchRequest, BatchResponse, Copied, CopyRequest, CopyResponse, DuplicatesRequest, DuplicatesResponse,
     OpenIndex, OpenedIndex, SearchRequest, SearchResponse,
 };
 use protocol::stats::Stats;
+use protocol::{IndexPrefix, note};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -25,7 +25,6 @@ use tokio::time::timeout;
 
 use crate::ask::{AskError, Connection};
 use crate::paths::Paths;
-use crate::tell::note;
 use crate::{connect, find};
 
 /// Where others can be asked instead, a host has so long until a server listens there.

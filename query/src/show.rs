@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use protocol::{json, plain};
 use terminal_size::{Width, terminal_size_of};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -49,7 +50,7 @@ pub fn tab_separated(rows: &[Row]) -> String {
 
 /// One JSON object a line.
 pub fn json_lines(rows: &[Row]) -> String {
-    rows.iter().map(|row| serde_json::to_string(row).expect("rows hold only texts and numbers") + "\n").collect()
+    rows.iter().map(|row| json(row) + "\n").collect()
 }
 
 /// Paths alone: each with a NUL behind it, exactly as it is, or each a line.
@@ -206,17 +207,6 @@ pub fn end_of(path: &str, width: usize) -> Cow<'_, str> {
     let mut end = path[start..].chars();
     while end.as_str().width() >= width && end.next().is_some() {}
     format!("…{}", end.as_str()).into()
-}
-
-/// A text with what could steer a terminal, or break a line in two, made visible: a picture's name may hold anything.
-/// `--json` has the exact name.
-pub fn plain(text: &str) -> Cow<'_, str> {
-    let steers = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if !text.contains(steers) {
-        return text.into();
-    }
-    let escape = |c: char| if steers(c) { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(escape).collect::<String>().into()
 }
 
 /// `10 matches of 12,345 pictures in 32 ms`

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use chrono::DateTime;
 use protocol::stats::{FirstPass, Quantile, Stats};
+use protocol::{json, note, plain};
 use unicode_width::UnicodeWidthStr;
 
 use crate::session::Session;
-use crate::show::{Screen, bytes, counted, end_of, grouped, plain};
-use crate::tell::{note, patiently, print};
+use crate::show::{Screen, bytes, counted, end_of, grouped};
+use crate::tell::{patiently, print};
 
 /// The columns of a table that goes to no terminal.
 const WIDTH: usize = 80;
@@ -21,14 +22,14 @@ const LABEL: usize = 14;
 const INDENT: usize = 12;
 
 /// Asks for the statistics and prints them.
-pub async fn tell(session: &mut Session, json: bool) -> Result<()> {
+pub async fn tell(session: &mut Session, as_json: bool) -> Result<()> {
     let found = patiently("looking at all pictures of the index...", session.stats()).await?;
     let stats = Stats { root: session.paths().here(&found.root), ..found };
     if let Some(warning) = &stats.warning {
         note(&format!("query: {warning}"));
     }
-    if json {
-        return print(serde_json::to_string(&stats)? + "\n").await;
+    if as_json {
+        return print(json(&stats) + "\n").await;
     }
     let screen = Screen::of_stdout().unwrap_or(Screen { width: WIDTH, colour: false });
     let chart = Chart { screen, blocks: unicode(|name| std::env::var(name).ok()) };

@@ -1,31 +1,18 @@
 //! Words for the person: answers go to standard output, all else to standard error.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-
-use crate::show;
+use protocol::note;
 
 /// Who waits longer than this is told what for.
 const SILENT: Duration = Duration::from_secs(2);
 
-/// A line for the person, on standard error. Nobody may be listening there.
-pub fn note(line: &str) {
-    let line: String = line.split('\n').map(show::plain).collect::<Vec<_>>().join("\n");
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
-
 /// Writes to standard output. A reader that has seen enough (`| head`) is no error.
 pub async fn print(text: String) -> Result<()> {
-    let write = move || {
-        let mut out = std::io::stdout().lock();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush())
-    };
-    match tokio::task::spawn_blocking(write).await? {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot write the matches to standard output"),
-    }
+    let written = tokio::task::spawn_blocking(move || protocol::answer(&text)).await?;
+    written.context("cannot write the matches to standard output")
 }
 
 /// What an index's first question waits for.

@@ -10,10 +10,11 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use protocol::note;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::tell::{note, print};
+use crate::tell::print;
 use crate::web::guard::Guard;
 use crate::web::routes::Site;
 pub use crate::web::upstream::Upstream;

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use protocol::{Exit, VERSION, socket};
+use anyhow::{Context, Result};
+use protocol::{Exit, Lines, VERSION, answer, socket};
 
 /// A server listens within milliseconds; what takes longer is a machine in trouble.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,14 +23,14 @@ pub fn ensure(path: &Path) -> Result<Exit> {
     if UnixStream::connect(path).is_err() {
         start(path)?;
     }
-    println!("{VERSION} {}", path.display());
+    answer(&format!("{VERSION} {}\n", path.display())).context("cannot tell where the server is")?;
     Ok(Exit::Done)
 }
 
 /// Starts a server and waits until it listens, or says why it ended.
 fn start(path: &Path) -> Result<()> {
     let program = std::env::current_exe().context("this program does not know where it is")?;
-    let log = LogEnd::of(socket::log_beside(path))?;
+    let log = LogEnd::of(socket::log_beside(path));
     let deadline = Instant::now() + PATIENCE;
     let mut server = spawn(&program, path, &log)?;
     loop {
@@ -40,12 +40,13 @@ fn start(path: &Path) -> Result<()> {
         match server.try_wait()? {
             // It left because another one was there, which then left too.
             Some(status) if status.success() => server = spawn(&program, path, &log)?,
-            Some(status) => bail!("the server could not start ({status}){}", log.last_words()),
+            Some(status) => return Err(log.behind(format!("the server could not start ({status})")).into()),
             None => {}
         }
         if Instant::now() > deadline {
             let waited = PATIENCE.as_secs();
-            bail!("the server did not answer within {waited} s, see {}{}", log.path.display(), log.last_words());
+            let late = format!("the server did not answer within {waited} s, see {}", log.path.display());
+            return Err(log.behind(late).into());
         }
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -60,7 +61,7 @@ fn spawn(program: &Path, socket: &Path, log: &LogEnd) -> Result<Child> {
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(log.open()?)
+        .stderr(log.open().map_or_else(|_| Stdio::null(), Stdio::from))
         .process_group(0)
         .spawn()
         .with_context(|| format!("cannot start {}", program.display()))
@@ -73,22 +74,22 @@ struct LogEnd {
 }
 
 impl LogEnd {
-    fn of(path: PathBuf) -> Result<Self> {
+    fn of(path: PathBuf) -> Self {
         let log = Self { path, length_bytes: 0 };
-        let length_bytes = log.open()?.metadata()?.len();
-        Ok(Self { length_bytes, ..log })
+        let length_bytes = log.open().and_then(|file| file.metadata()).map_or(0, |facts| facts.len());
+        Self { length_bytes, ..log }
     }
 
-    fn open(&self) -> Result<File> {
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path);
-        file.with_context(|| format!("cannot open {}", self.path.display()))
+    /// A server whose log cannot be written answers as well.
+    fn open(&self) -> io::Result<File> {
+        OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)
     }
 
-    /// What was written since, as a text to put behind a message; empty if there is nothing.
-    fn last_words(&self) -> String {
+    /// What failed, and the last that was written since.
+    fn behind(&self, what: String) -> Lines {
         let lines = self.read().unwrap_or_default();
         let lines: Vec<_> = lines.lines().filter(|l| !l.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(|l| format!("\n  {l}")).collect()
+        Lines::new(what, lines[lines.len().saturating_sub(LAST_LINES)..].iter().copied())
     }
 
     fn read(&self) -> io::Result<String> {

@@ -82,7 +82,7 @@ fn positive(text: &str) -> Result<f64, String> {
 /// Serves until there is a reason to leave. A second server on the same socket leaves at once, which is no failure.
 pub fn run(args: &Args) -> Result<Exit> {
     let socket = match &args.socket {
-        Some(path) => std::path::absolute(path)?,
+        Some(path) => protocol::absolute(path)?,
         None => protocol::socket::default_socket()?,
     };
     if args.ensure {
@@ -90,7 +90,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     }
     let idle = Duration::from_secs_f64(args.idle_seconds.unwrap_or(args.idle_minutes * 60.0));
     let Some(claim) = Claim::take(&socket)? else { return Ok(Exit::Done) };
-    let log = Arc::new(Log::open(protocol::socket::log_beside(&socket))?);
+    let log = Arc::new(Log::open(&protocol::socket::log_beside(&socket)));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(serve(claim, idle, log));
     // A search or a load that is still running is not waited for: the process ends under it.

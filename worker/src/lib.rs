@@ -29,7 +29,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clip::Model;
 use protocol::layout::WorkerPrefix;
-use protocol::{Event, Exit, FORMAT_VERSION, IndexPrefix, MOST_METADATA, Root, RunRecord, VERSION, WorkerMeta};
+use protocol::{
+    Event, Exit, FORMAT_VERSION, IndexPrefix, MOST_METADATA, Root, RunRecord, VERSION, WorkerMeta, absolute, answer,
+    encode_line, tell,
+};
 
 pub use args::Args;
 use args::{Encode, Job, Scan};
@@ -85,26 +88,25 @@ fn run_check(args: &args::Check) -> Result<Exit> {
             _ => check::Extent::Programs,
         },
     });
-    print!("{}", protocol::encode_line(&report));
+    answer(&encode_line(&report))?;
     Ok(if report.problems.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
 fn run_bundle(out: &Path) -> Result<Exit> {
-    print!("{}", protocol::encode_line(&bundle::bundle(out)?));
+    answer(&encode_line(&bundle::bundle(out)?))?;
     Ok(Exit::Done)
 }
 
 fn run_scan(args: Scan, report: &Report) -> Result<Exit> {
     let host = facts::host();
     report.event(&Event::Hello { version: VERSION.into(), pid: std::process::id(), host: host.clone() });
-    let prefix = IndexPrefix::new(std::path::absolute(&args.index_prefix)?);
+    let prefix = IndexPrefix::new(absolute(&args.index_prefix)?);
     disk::ours::look(&prefix)?;
-    let here = std::path::absolute(&args.image_dir)?;
+    let here = absolute(&args.image_dir)?;
     ensure!(here.is_dir(), "the image folder {} is not there; is the share mounted?", here.display());
     let canonical = args.canonical.map_or_else(|| text(&here), Ok)?;
     let run_id = args.run.unwrap_or_else(|| chrono::Local::now().format("%Y%m%d-%H%M%S").to_string());
-    let spec = if args.fresh { args.model.clone() } else { None };
-    let spec = spec.map_or_else(|| model_spec(args.model.as_deref(), None, &prefix), Ok)?;
+    let spec = model_spec(args.model.as_deref(), None, &prefix)?;
     let model = Model::open(&spec)?;
     let summary = scan::scan(
         &scan::Scan {
@@ -126,7 +128,7 @@ fn run_scan(args: Scan, report: &Report) -> Result<Exit> {
     )?;
     report.event(&Event::Scanned { summary, model: spec });
     if !args.events && !args.dry_run {
-        println!("{}", prefix.run(&run_id).manifest().display());
+        tell!("{}", prefix.run(&run_id).manifest().display());
     }
     Ok(Exit::after(summary.failed + summary.unreadable_folders))
 }
@@ -134,8 +136,7 @@ fn run_scan(args: Scan, report: &Report) -> Result<Exit> {
 fn run_encode(args: Encode, work_dir: &Path, report: &Arc<Report>) -> Result<Exit> {
     let host = facts::host();
     report.event(&Event::Hello { version: VERSION.into(), pid: std::process::id(), host: host.clone() });
-    let worker =
-        WorkerPrefix::new(std::path::absolute(args.index_prefix.as_ref().context("--index-prefix is needed")?)?);
+    let worker = WorkerPrefix::new(absolute(args.index_prefix.as_ref().context("--index-prefix is needed")?)?);
     let prefix = worker.index();
     disk::ours::look(&prefix)?;
     let _life = match args.granted {
@@ -247,8 +248,11 @@ fn run_record(prefix: &IndexPrefix, run_id: Option<&str>) -> Result<Option<RunRe
 
 /// The model: as asked for, else the run's, else the index's, else the default.
 fn model_spec(asked: Option<&str>, record: Option<&RunRecord>, prefix: &IndexPrefix) -> Result<String> {
-    if let Some(spec) = asked.map(str::to_owned).or_else(|| record.map(|r| r.model.clone())) {
-        return Ok(spec);
+    if let Some(asked) = asked {
+        return Ok(protocol::model_spec(asked)?);
+    }
+    if let Some(record) = record {
+        return Ok(record.model.clone());
     }
     Ok(index::model_name(prefix)?.unwrap_or_else(|| DEFAULT_MODEL.into()))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use index::Sorter;
-use protocol::{Chunk, Chunker, Event, Failure, FailureKind, IndexPrefix, ManifestWriter, Root, read_list};
+use protocol::{Chunk, Chunker, Event, Failure, FailureKind, IndexPrefix, ManifestWriter, Root, absolute, read_list};
 use tempfile::NamedTempFile;
 
 use crate::report::Report;
@@ -57,7 +57,7 @@ pub fn root(given: Option<&str>, run: Option<String>, prefix: &IndexPrefix, list
     let mut common: Option<PathBuf> = None;
     for path in paths(list)? {
         let Ok(path) = String::from_utf8(path?) else { continue };
-        let folder = std::path::absolute(&path)?.parent().map(PathBuf::from).unwrap_or_default();
+        let folder = absolute(&path)?.parent().map(PathBuf::from).unwrap_or_default();
         common = Some(match common {
             None => folder,
             Some(common) => {
@@ -86,7 +86,7 @@ pub fn plan(list: &Path, root: &Root, chunk_images: Option<u64>, report: &Report
         let judged = match std::str::from_utf8(&path) {
             Err(_) => Err((FailureKind::NameNotUtf8, "rename the file".to_owned())),
             Ok(text) => {
-                let absolute = std::path::absolute(text)?;
+                let absolute = absolute(text)?;
                 match absolute.to_str().and_then(|p| root.relative(p)) {
                     Some(image) => examine(&root.open_path(&image), image),
                     None => {

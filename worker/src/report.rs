@@ -10,7 +10,7 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 use disk::Folder;
 use disk::atomic::{folder_of, name_in};
-use protocol::{Event, Stages, encode_line};
+use protocol::{Event, Stages, answer, encode_line, note, plain};
 
 /// Where to report.
 pub struct Report {
@@ -61,7 +61,7 @@ impl Report {
     pub fn event(&self, event: &Event) {
         match &self.to {
             // A controller that is gone closes standard input too, which ends the worker in an orderly way.
-            To::Controller => drop(std::io::stdout().lock().write_all(encode_line(event).as_bytes())),
+            To::Controller => drop(answer(&encode_line(event))),
             To::Person => {}
             To::Thread(listener) => drop(listener.send(event.clone())),
         }
@@ -87,13 +87,13 @@ impl Report {
     }
 
     fn line(&self, text: &str) {
-        let line = format!("[{}] [{}] {text}\n", chrono::Local::now().format("%Y-%m-%d %H:%M:%S"), self.who);
+        let line = format!("[{}] [{}] {}", chrono::Local::now().format("%Y-%m-%d %H:%M:%S"), self.who, plain(text));
         if let Some(log) = &self.log {
             // A full disk must not stop the work that it is not needed for.
-            let _ = log.lock().expect("writing a line does not panic").write_all(line.as_bytes());
+            let _ = log.lock().expect("writing a line does not panic").write_all(format!("{line}\n").as_bytes());
         }
         if matches!(self.to, To::Person) {
-            let _ = std::io::stderr().lock().write_all(line.as_bytes());
+            note(&line);
         }
     }
 }
@@ -120,7 +120,7 @@ fn words(event: &Event) -> Option<String> {
             "Scanned {} images: {} to embed, {} already indexed ({} moved), {} gone, {} failed",
             s.scanned, s.new, s.standing, s.moved, s.gone, s.failed
         ),
-        Event::Failure { failure: f } => format!("Failed: {:?}: {}: {}", f.path, f.kind, f.detail),
+        Event::Failure { failure: f } => format!("Failed: {}: {}: {}", f.path, f.kind, f.detail),
         Event::Warning { message } => format!("Warning: {message}"),
         Event::Done { rows, failed } => format!("Done: {rows} images embedded, {failed} failed"),
         Event::Error { message } => format!("Error: {message}"),

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use index::{Globs, Sorter};
 use protocol::{
     Entry, Event, FORMAT_VERSION, Failure, FailureKind, ImagePath, IndexPrefix, PICTURE_EXTENSIONS, Root, RunRecord,
-    ScanSummary, read_list,
+    ScanSummary, absolute, read_list,
 };
 
 use crate::moves::Moves;
@@ -57,7 +57,7 @@ pub fn scan(scan: &Scan, report: &Report) -> Result<ScanSummary> {
         None => {
             ensure!(here.is_dir(), "the image folder {} is not there; is the share mounted?", here.display());
             let skip = vec![scan.prefix.dir().into(), scan.prefix.results()];
-            let skip = skip.into_iter().map(|p: PathBuf| std::path::absolute(&p).unwrap_or(p)).collect();
+            let skip = skip.into_iter().map(|p: PathBuf| absolute(&p).unwrap_or(p)).collect();
             let exclude = globs(scan.exclude)?;
             let excluded: Exclude = Arc::new(move |path| exclude.fits(path));
             let exclude = (!scan.exclude.is_empty()).then_some(excluded);

@@ -2,6 +2,7 @@
 
 use console::{StyledObject, measure_text_width, style};
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
+use protocol::plain;
 use protocol::setup::{HostReport, Measured};
 use terminal_size::{Width, terminal_size_of};
 
@@ -23,7 +24,8 @@ pub fn columns() -> usize {
 /// The whole text, for so many columns.
 pub fn text(diagnosis: &Diagnosis, width: usize) -> String {
     let mut page = Page { text: String::new(), width };
-    let names = diagnosis.hosts.iter().map(|host| measure_text_width(&host.host)).max().unwrap_or(0).max("host".len());
+    let names =
+        diagnosis.hosts.iter().map(|host| measure_text_width(&plain(&host.host))).max().unwrap_or(0).max("host".len());
     let numbers: usize = HEADINGS.iter().map(|(_, width)| width).sum();
     // A name that leaves no room for the numbers has a line of its own.
     let beside = names + numbers <= width;
@@ -31,7 +33,7 @@ pub fn text(diagnosis: &Diagnosis, width: usize) -> String {
     let headings: String = HEADINGS.iter().map(|(name, width)| format!("{name:>width$}")).collect();
     page.line(style(format!("{:first$}{headings}", if beside { "host" } else { "" })).dim());
     for host in &diagnosis.hosts {
-        let name = format!("{:first$}", host.host);
+        let name = format!("{:first$}", plain(&host.host));
         let name = if host.ready { style(name).bold() } else { style(name).red().bold() };
         match (numbers_of(host), beside) {
             (Some(numbers), true) => page.line(format!("{name}{numbers}")),
@@ -54,7 +56,7 @@ pub fn text(diagnosis: &Diagnosis, width: usize) -> String {
     diagnosis.notes.iter().for_each(|note| page.words("", &format!("note: {note}"), StyledObject::yellow));
     if diagnosis.hosts.iter().any(|host| host.weight.is_some()) {
         page.line("\nFor the hosts file, by images/s:\n");
-        diagnosis.suggested_lines.iter().for_each(|line| page.line(line));
+        diagnosis.suggested_lines.iter().for_each(|line| page.line(plain(line)));
     }
     if let Some(forecast) = forecast(diagnosis) {
         page.line("");
@@ -74,12 +76,11 @@ impl Page {
         self.text += &format!("{line}\n");
     }
 
-    /// Words in as many lines as they need, all indented, each in this look. What could steer a terminal becomes a blank.
+    /// Words in as many lines as they need, all indented, each in this look.
     fn words(&mut self, indent: &str, text: &str, look: fn(StyledObject<String>) -> StyledObject<String>) {
         let mut line = String::new();
-        let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-        for word in words {
-            let together = indent.len() + measure_text_width(&line) + 1 + measure_text_width(word);
+        for word in text.split_whitespace().map(plain) {
+            let together = indent.len() + measure_text_width(&line) + 1 + measure_text_width(&word);
             if !line.is_empty() && together > self.width {
                 let full = std::mem::take(&mut line);
                 self.line(format!("{indent}{}", look(style(full))));
@@ -87,7 +88,7 @@ impl Page {
             if !line.is_empty() {
                 line.push(' ');
             }
-            line += word;
+            line += &word;
         }
         self.line(format!("{indent}{}", look(style(line))));
     }

@@ -99,14 +99,6 @@ pub enum ModelError {
         /// What would pass, or what to do, as a sentence of its own; empty if there is no need of any.
         advice: String,
     },
-    /// A file could not be written.
-    #[error("cannot write {}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
     /// The model failed on a batch.
     #[error("{file} failed on a batch of {batch}: {detail}")]
     Run {

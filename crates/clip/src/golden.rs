@@ -7,7 +7,8 @@
 //! SHA-256 instead.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use protocol::{Embedding, hash_hex};
@@ -51,6 +52,8 @@ pub struct Golden {
     pictures: Vectors,
     texts: Vectors,
     file: PathBuf,
+    /// Why they could not be kept, so that each start makes them again.
+    pub unkept: Option<String>,
 }
 
 /// Vectors of one kind.
@@ -89,14 +92,14 @@ impl Golden {
         }
         let content = make(model)?;
         let bytes = serde_json::to_vec(&content).expect("numbers and names can be written");
-        let mut failed = None;
-        for place in places {
-            match publish(&place, &bytes) {
-                Ok(()) => return Self::parse(&bytes, &place),
-                Err(source) => failed = Some(ModelError::Write { path: place, source }),
+        let mut unkept = None;
+        for place in &places {
+            match publish(place, &bytes) {
+                Ok(()) => return Self::parse(&bytes, place),
+                Err(e) => unkept = Some(format!("cannot write {}: {e}; the next start takes longer", place.display())),
             }
         }
-        Err(failed.expect("the model's own folder is a place"))
+        Ok(Self { unkept, ..Self::parse(&bytes, &places[0])? })
     }
 
     fn parse(bytes: &[u8], file: &Path) -> Result<Self, ModelError> {
@@ -108,7 +111,7 @@ impl Golden {
         let found = |text| content.texts.iter().find(|(t, _)| t == text).map(|(_, vector)| vector);
         let texts = TEXTS.iter().map(|&text| found(text).ok_or(text));
         let pictures = Vectors::new(pictures).map_err(unusable)?;
-        Ok(Self { pictures, texts: Vectors::new(texts).map_err(unusable)?, file: file.into() })
+        Ok(Self { pictures, texts: Vectors::new(texts).map_err(unusable)?, file: file.into(), unkept: None })
     }
 
     /// How far the encoder is from them: of the golden picture that is furthest off, the distance as a share of the
@@ -203,7 +206,8 @@ fn publish(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         fs::create_dir_all(parent)?;
     }
     let scratch = path.with_extension(format!("{}.tmp", std::process::id()));
-    fs::write(&scratch, bytes).and_then(|()| fs::rename(&scratch, path)).inspect_err(|_| {
+    let write = |mut file: File| file.write_all(bytes);
+    File::create_new(&scratch).and_then(write).and_then(|()| fs::rename(&scratch, path)).inspect_err(|_| {
         let _ = fs::remove_file(&scratch);
     })
 }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use protocol::MODEL_NAMES;
+
 use crate::ModelError;
 use crate::hub::{Hub, HubModel};
 use crate::model::Graph;
@@ -57,8 +59,7 @@ pub fn find(spec: &str, hub: &Hub) -> Result<Files, ModelError> {
     if path.is_dir() || spec.contains(std::path::is_separator) {
         return folder(path);
     }
-    let known: Vec<&str> = std::iter::once(DEMO).chain(HubModel::ALL.iter().map(|m| m.name)).collect();
-    Err(ModelError::Unknown { name: spec.into(), known: known.join(", ") })
+    Err(ModelError::Unknown { name: spec.into(), known: MODEL_NAMES.join(", ") })
 }
 
 /// The name that `spec` leads to, under which the model can be opened again: a folder is its whole path.
@@ -125,6 +126,8 @@ mod tests {
         assert_eq!(canonical_name("clip-ViT-B-32"), "clip-vit-b-32");
         assert_eq!(canonical_name("clip-ViT-L-14"), "clip-vit-l-14");
         assert_eq!(canonical_name("Demo"), "demo");
+        let known: Vec<&str> = std::iter::once(DEMO).chain(HubModel::ALL.iter().map(|m| m.name)).collect();
+        assert_eq!(known, MODEL_NAMES, "what the programs without models take for a name");
         assert_eq!(canonical_name("/tmp/../tmp/"), fs::canonicalize("/tmp").unwrap().to_string_lossy());
     }
 

@@ -105,6 +105,35 @@ fn nothing_that_only_linux_has_in_what_runs_on_a_mac() {
     }
 }
 
+/// So that no name and no host steers a terminal, and nobody who stops reading ends a run.
+#[test]
+fn what_programs_say_goes_out_by_one_door() {
+    let doors = ["controller/src/", "worker/src/", "merger/src/", "server/src/", "query/src/"];
+    let crates = ["protocol", "disk", "fleet", "clip", "index"].map(|name| format!("crates/{name}/src/"));
+    for (name, text) in sources(&[".rs"]) {
+        let ours = doors.into_iter().chain(crates.iter().map(String::as_str)).any(|place| name.starts_with(place));
+        if !ours || name == "crates/protocol/src/say.rs" {
+            continue;
+        }
+        for word in ["print!(", "println!(", "stdout().lock", "stderr().lock", "stdout().write", "stderr().write"] {
+            assert!(!text.contains(word), "{name} holds {word}: see crates/protocol/src/say.rs");
+        }
+        // Their `io::Write` would be the way around it.
+        for stream in ["std::io::stdout", "std::io::stderr", "io::stdout", "io::stderr"] {
+            assert!(!text.contains(&format!("use {stream}")), "{name} uses {stream}: see crates/protocol/src/say.rs");
+        }
+    }
+}
+
+/// `..` in a stored path would make one folder two.
+#[test]
+fn paths_become_absolute_by_one_function() {
+    for (name, text) in sources(&[".rs"]) {
+        let inside = name.contains("/src/") && name != "crates/protocol/src/path.rs";
+        assert!(!inside || !text.contains("path::absolute("), "{name}: see crates/protocol/src/path.rs");
+    }
+}
+
 #[test]
 fn arrows_point_one_way() {
     let allowed: [(&str, &[&str]); 6] = [

@@ -246,10 +246,9 @@ impl Host {
         match &self.link {
             Link::Ssh(ssh) => ssh.start(program, args, log).await,
             Link::Local => {
-                let stderr = if log.is_empty() { Ok(Stdio::piped()) } else { open_log(Path::new(log)) };
-                let stderr = stderr.map_err(|e| {
-                    self.error(HostErrorKind::Other, format!("start {program}"), format!("cannot write {log}: {e}"))
-                })?;
+                // Without its log a program works as well.
+                let log = Some(log).filter(|log| !log.is_empty()).and_then(|log| open_log(Path::new(log)).ok());
+                let stderr = log.unwrap_or_else(Stdio::piped);
                 Process::here(OsStr::new(program), args, stderr).map_err(|e| {
                     let kind = match e.kind() {
                         io::ErrorKind::NotFound => HostErrorKind::ProgramMissing,

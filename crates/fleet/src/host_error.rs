@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use protocol::joined;
+
 /// Something that could not be done on a machine. Its source is what ssh, the machine or the system said.
 #[derive(Debug, thiserror::Error)]
 #[error("{host}: cannot {task}{}", remedy(*kind, by_hand))]
@@ -51,7 +53,7 @@ pub enum HostErrorKind {
     Other,
 }
 
-/// The original text.
+/// The original text, in one line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Said(String);
@@ -59,7 +61,7 @@ struct Said(String);
 impl HostError {
     /// A fault on `host` while doing `task` ("start /w/worker"). `said` may be empty.
     pub(crate) fn new(host: &str, kind: HostErrorKind, task: impl Into<String>, said: impl fmt::Display) -> Self {
-        let said = said.to_string().trim().to_owned();
+        let said = joined(&said.to_string());
         let source = Some(said).filter(|s| !s.is_empty()).map(Said);
         Self { host: host.to_owned(), kind, task: task.into(), by_hand: String::new(), source }
     }

@@ -1,5 +1,7 @@
 //! One share, two names: paths as they are here, and as they are there.
 
+use protocol::lexical_text;
+
 /// Maps path prefixes from here to there and back: whole components, longest prefix first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathMap(Vec<(String, String)>);
@@ -16,7 +18,7 @@ impl PathMap {
         if !here.starts_with('/') || !there.starts_with('/') {
             return Err(BadPathMap);
         }
-        let trim = |p: &str| p.trim_end_matches('/').to_owned();
+        let trim = |p: &str| lexical_text(p).trim_end_matches('/').to_owned();
         self.0.retain(|(h, _)| *h != trim(here));
         self.0.push((trim(here), trim(there)));
         Ok(())

@@ -21,7 +21,7 @@ const WRAPPER: &str = r#" cd >/dev/null 2>&1; IFS= read -r t && IFS= read -r n |
 while [ "$n" -gt 0 ]; do IFS= read -r a || exit 125; \
 case $a in *\\*) a=$(printf '%bx' "$a"); a=${a%x};; esac; set -- "$@" "$a"; n=$((n-1)); done; \
 log=$1; shift; \
-if [ -n "$log" ]; then case $log in */*) mkdir -p "${log%/*}/" || exit 125;; esac; exec 2>>"$log" || exit 125; fi; \
+if [ -n "$log" ]; then case $log in */*) mkdir -p "${log%/*}/";; esac; if (: >>"$log") 2>/dev/null; then exec 2>>"$log"; fi; fi; \
 command -v "$1" >/dev/null 2>&1 && case $1 in */*) [ -x "$1" ];; esac || \
 { if [ -f "$1" ]; then echo "$t barred"; else echo "$t missing"; fi; exit 127; }; \
 sh -c 'echo "$0 begin $$"; exec "$@"' "$t" "$@"; \

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufReader, ErrorKind};
 
 use disk::{Folder, atomic, ours};
-use protocol::{Entry, Failure, ImagePath, IndexPrefix, LONGEST_EVENT, encode_line, lines, read_all};
+use protocol::{Entry, Failure, ImagePath, IndexPrefix, LONGEST_EVENT, encode_line, lexical_text, lines, read_all};
 use serde::{Deserialize, Serialize};
 
 use crate::IndexError;
@@ -32,7 +32,7 @@ pub fn would_fail_again(
     let file = open(prefix)?.map(BufReader::new);
     let entry = move |line: &[u8]| {
         let failure = serde_json::from_slice::<Line>(line).ok()?.failure;
-        let image = ImagePath::new(failure.path.strip_prefix(&root)?).ok()?;
+        let image = ImagePath::new(lexical_text(&failure.path).strip_prefix(&root)?).ok()?;
         let judged = failure.would_fail_again()?;
         Some(Entry { path: image, size_bytes: judged.size_bytes, mtime_ns: judged.mtime_ns })
     };
@@ -82,7 +82,10 @@ impl Ledger {
         let old: BTreeMap<String, Line> = lines
             .iter()
             .filter_map(|line| serde_json::from_slice::<Line>(line).ok())
-            .map(|line| (line.failure.path.clone(), line))
+            .map(|mut line| {
+                line.failure.path = lexical_text(&line.failure.path).into_owned();
+                (line.failure.path.clone(), line)
+            })
             .collect();
         if old.is_empty() && !lines.is_empty() {
             warnings.push(left("no line of it is of a ledger of Imagefleet"));

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use polars::prelude::*;
-use protocol::{FileFacts, ImagePath};
+use protocol::{FileFacts, ImagePath, lexical_text};
 use serde_json::Value;
 
 use crate::IndexError;
@@ -217,9 +217,14 @@ impl RowFile {
     /// The paths of a row group, relative to the root. They are read for every row at every scan.
     fn paths(&mut self, group: usize) -> Result<Vec<ImagePath>, IndexError> {
         let root = self.root.clone();
-        let relative = |path: &str| match path.strip_prefix(&root).and_then(|rest| rest.strip_prefix('/')) {
-            Some(rest) => ImagePath::new(rest).map_err(|e| e.to_string()),
-            None => Err(format!("{path:?} is not a path under {root:?}")),
+        let below = |path: &str| {
+            let rest = path.strip_prefix(&root)?.strip_prefix('/')?;
+            Some(ImagePath::new(rest).map_err(|e| e.to_string()))
+        };
+        // Versions before 0.2 took a root as it was given, with `..` in it.
+        let relative = |path: &str| {
+            let known = below(path).or_else(|| below(&lexical_text(path)));
+            known.unwrap_or_else(|| Err(format!("{path:?} is not a path under {root:?}")))
         };
         let paths = self.columns.column(group, "path", |series| {
             let paths: Option<Result<Vec<_>, String>> = series.str()?.iter().map(|path| path.map(relative)).collect();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use protocol::search::Filters;
 use protocol::stats::FirstPass;
-use protocol::{Embedding, FileFacts, FirstPassMeta, ImagePath, IndexMeta, IndexPrefix};
+use protocol::{Embedding, FileFacts, FirstPassMeta, ImagePath, IndexMeta, IndexPrefix, lexical_text};
 
 use crate::bits::Bits;
 use crate::error::FileKind;
@@ -155,7 +155,8 @@ impl Index {
             let path = path.strip_prefix(&*self.meta.root)?.strip_prefix('/')?;
             ImagePath::new(path).ok()
         };
-        let Some(wanted) = below(path) else { return Ok(None) };
+        // An answer that was remembered before an update may spell the root as older software did.
+        let Some(wanted) = below(&lexical_text(path)) else { return Ok(None) };
         for segment in &self.segments {
             let (mut from, mut to) = (0, segment.vectors.rows);
             while from < to {

@@ -89,6 +89,8 @@ fn take_files(segment: &Segment, root: &str, paths: &Path, facts: &Path) -> Resu
     if let (Ok(paths), Ok(facts)) = (PathsFile::open(paths), FactsFile::open(facts))
         && paths.has_rows(rows)
         && facts.has_rows(rows)
+        // Those that older software took out may be below another spelling of the root.
+        && (rows == 0 || paths.get(0)?.strip_prefix(root).is_some_and(|rest| rest.starts_with('/')))
     {
         return Ok((paths, facts));
     }
@@ -164,7 +166,7 @@ fn is_whole(faiss: &Path, segment: &Segment) -> Result<bool, IndexError> {
 
 /// One folder for each index, by its absolute prefix.
 fn index_name(prefix: &IndexPrefix) -> String {
-    let absolute = std::path::absolute(prefix.dir()).unwrap_or_else(|_| prefix.dir().into());
+    let absolute = protocol::absolute(prefix.dir()).unwrap_or_else(|_| prefix.dir().into());
     protocol::hash_hex(absolute.as_os_str().as_encoded_bytes())
 }
 

@@ -1,7 +1,5 @@
 //! How a program ended, as its exit code says it.
 
-use std::error::Error;
-use std::io::Write;
 use std::process::ExitCode;
 
 /// The exit codes of every Imagefleet program.
@@ -35,16 +33,6 @@ impl Exit {
     pub fn after(failed: u64) -> Self {
         if failed > 0 { Self::SomeUnreadable } else { Self::Done }
     }
-}
-
-/// Tells an error once on standard error: what failed, then cause by cause.
-pub fn tell_error<'a>(chain: impl Iterator<Item = &'a (dyn Error + 'static)>) {
-    let mut text = String::new();
-    for (depth, cause) in chain.enumerate() {
-        text += &format!("{}{cause}\n", if depth == 0 { "error: " } else { "  because " });
-    }
-    // Whoever closed standard error does not want to know.
-    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 impl From<Exit> for ExitCode {

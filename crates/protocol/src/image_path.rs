@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::path::{absolute, root_text};
+
 /// Extensions of pictures that are indexed, in lower case; names match in any case.
 pub const PICTURE_EXTENSIONS: [&str; 19] = [
     "jpeg", "jpg", "png", "bmp", "gif", "webp", "tif", "tiff", // everywhere
@@ -104,9 +106,7 @@ pub struct Root {
 impl Root {
     /// A root seen at `here` on this host and named `canonical` (an absolute path) in the index.
     pub fn new(here: impl Into<PathBuf>, canonical: impl Into<String>) -> Self {
-        let canonical = canonical.into();
-        let trimmed = canonical.trim_end_matches('/');
-        Self { here: here.into(), canonical: trimmed.to_owned() }
+        Self { here: here.into(), canonical: root_text(&canonical.into()) }
     }
 
     /// Reads `HERE[:CANONICAL]`. A colon in a path is no separator unless a slash follows it.
@@ -115,7 +115,7 @@ impl Root {
     /// If there is no text, or a relative path leads to a name that is not UTF-8.
     pub fn parse(given: &str) -> io::Result<Self> {
         let at = given.rfind(":/");
-        let here = std::path::absolute(at.map_or(given, |at| &given[..at]))?;
+        let here = absolute(at.map_or(given, |at| &given[..at]))?;
         let canonical = match at {
             Some(at) => given[at + 1..].to_owned(),
             None => here.to_str().ok_or_else(|| io::Error::other("its name is not UTF-8"))?.to_owned(),

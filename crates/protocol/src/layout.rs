@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::lexical;
+
 /// An index's prefix P: `P.meta.json` and its siblings stand beside the folder `P/`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IndexPrefix(PathBuf);
 
 impl IndexPrefix {
     /// An index at this prefix.
-    pub fn new(prefix: impl Into<PathBuf>) -> Self {
-        Self(prefix.into())
+    pub fn new(prefix: impl AsRef<Path>) -> Self {
+        Self(lexical(prefix.as_ref()))
     }
 
     /// The default for an image folder: `imageindex` beside it.
@@ -130,8 +132,8 @@ pub struct WorkerPrefix(PathBuf);
 
 impl WorkerPrefix {
     /// From `--index-prefix P/worker_N` as a person gives it to a worker. The index is the folder that holds it.
-    pub fn new(prefix: impl Into<PathBuf>) -> Self {
-        Self(prefix.into())
+    pub fn new(prefix: impl AsRef<Path>) -> Self {
+        Self(lexical(prefix.as_ref()))
     }
 
     /// The index that this partial is for: the folder it is in.

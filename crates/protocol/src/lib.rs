@@ -1,7 +1,7 @@
 //! What Imagefleet's programs agree on: names of pictures and files, chunks, grants, events, metadata, the search API.
 //!
-//! This crate holds types and their encodings only. It starts nothing, prints nothing and must stay free of native
-//! code, because `controller` and `query` are built from it on machines without a C compiler.
+//! This crate holds types and their encodings, and what every program says goes out through it (`say`). It starts nothing
+//! and must stay free of native code, because `controller` and `query` are built from it on machines without a C compiler.
 #![warn(missing_docs)]
 
 mod bounded;
@@ -17,6 +17,9 @@ mod manifest;
 pub mod map;
 mod message;
 mod meta;
+mod model;
+mod path;
+mod say;
 pub mod search;
 pub mod setup;
 pub mod socket;
@@ -26,7 +29,7 @@ pub mod stats;
 pub use bounded::{MOST_METADATA, is_file, lines, no_file, open_file, read_all, read_file};
 pub use chunk::{Chunk, Chunker, chunk_name};
 pub use embedding::{Embedding, NotAVector};
-pub use exit::{Exit, tell_error};
+pub use exit::Exit;
 pub use failure::{Failure, FailureKind, Judged};
 pub use file_facts::{FileFacts, mtime_ns, nanoseconds};
 pub use image_path::{BadImagePath, ImagePath, PICTURE_EXTENSIONS, Root, is_picture, path_order};
@@ -37,6 +40,9 @@ pub use message::{Command, Event, HostFacts, LONGEST_COMMAND, LONGEST_EVENT, Sca
 pub use meta::{
     FORMAT_VERSION, FirstPassMeta, IndexMeta, ModelIdentity, PartMeta, Proof, RunRecord, SegmentMeta, WorkerMeta,
 };
+pub use model::{MODEL_NAMES, model_spec};
+pub use path::{absolute, lexical, lexical_text};
+pub use say::{Lines, answer, joined, json, note, plain, tell, tell_error, told};
 pub use stages::{Limit, Stages};
 
 /// The version of this software, as it stands in metadata and is compared between machines.

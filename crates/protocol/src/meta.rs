@@ -34,6 +34,7 @@ pub struct PartMeta {
     /// The part's name: [`crate::chunk_name`] of what it was to hold.
     pub name: String,
     /// Canonical root of its paths.
+    #[serde(deserialize_with = "crate::path::root")]
     pub root: String,
     /// The model.
     #[serde(flatten)]
@@ -61,6 +62,7 @@ pub struct WorkerMeta {
     /// The run that it belongs to.
     pub run_id: String,
     /// Canonical root of its paths.
+    #[serde(deserialize_with = "crate::path::root")]
     pub root: String,
     /// The model.
     #[serde(flatten)]
@@ -144,6 +146,7 @@ pub struct IndexMeta {
     /// The run whose work it took in last.
     pub run_id: String,
     /// Canonical root of its paths.
+    #[serde(deserialize_with = "crate::path::root")]
     pub root: String,
     /// The model.
     #[serde(flatten)]
@@ -174,6 +177,7 @@ pub struct RunRecord {
     /// When it began, RFC 3339.
     pub started: String,
     /// Canonical root.
+    #[serde(deserialize_with = "crate::path::root")]
     pub root: String,
     /// The model as it was asked for: a name, or a folder.
     pub model: String,

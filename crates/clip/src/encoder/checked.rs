@@ -39,7 +39,8 @@ pub fn open(model: &Model, options: &EncoderOptions) -> Result<ImageEncoder, Mod
             Ok(mut encoder) => {
                 let slower =
                     || format!("the model runs on {choice}, which is slower than could be: {}", short.join("; "));
-                encoder.warnings.splice(0..0, (!short.is_empty()).then(slower));
+                let slower = (!short.is_empty()).then(slower);
+                encoder.warnings.splice(0..0, slower.into_iter().chain(golden.unkept));
                 return Ok(encoder);
             }
             Err(error) => {

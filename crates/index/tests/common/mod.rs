@@ -127,6 +127,11 @@ impl Place {
         part_ref(&publish_part(&self.prefix, part_meta(name, dim), rows).unwrap())
     }
 
+    pub fn part_of(&self, root: &str, name: &str, rows: &[Row], dim: usize) -> PartRef {
+        let meta = PartMeta { root: root.into(), ..part_meta(name, dim) };
+        part_ref(&publish_part(&self.prefix, meta, rows).unwrap())
+    }
+
     /// Writes a run's record, and its list of rows that are gone.
     pub fn run(&self, run_id: &str, full_scan: bool, summary: ScanSummary, mut gone: Vec<Entry>) {
         let run = self.prefix.run(run_id);
