@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use fleet::{HostSpec, Hosts, state};
-use protocol::{Exit, note, tell, told};
+use anyhow::Result;
+use fleet::{HostSpec, Hosts};
+use protocol::{Exit, folders, note, tell, told};
 
 use crate::Args;
 use crate::checkup::{self, Examined, Outcome};
@@ -33,7 +33,7 @@ pub async fn setup(args: &Args) -> Result<Exit> {
     let Hosts { hosts, .. } = Hosts::find(args.hosts.as_deref())?;
     let spinner = Spinner::new("Preparing the programs");
     let bundles = if args.bundle.is_empty() {
-        vec![Programs::made(state::state_dir().join("bundle")).await?]
+        vec![Programs::made(folders::state()?.join("bundle")).await?]
     } else {
         args.bundle.iter().map(|folder| Programs::given(folder)).collect::<Result<_>>()?
     };

@@ -12,7 +12,8 @@ use chrono::{DateTime, Local};
 use disk::{Owner, RunLock};
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use protocol::{
-    Exit, Failure, FailureKind, IndexMeta, IndexPrefix, LONGEST_EVENT, MOST_METADATA, RunRecord, json, lines, tell, told,
+    Exit, Failure, FailureKind, IndexMeta, IndexPrefix, LONGEST_EVENT, MOST_METADATA, RunRecord, json, lines, tell,
+    told,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,9 +1,10 @@
 //! A question's way: its terms and filters to the server, its matches to the person.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use protocol::search::{Copied, CopyRequest, SearchRequest, SearchResponse};
+use protocol::search::{Copied, CopyRequest, CopyResponse, SearchRequest, SearchResponse, Vouched};
 use protocol::{absolute, note};
 
 use crate::args::{Args, Format};
@@ -15,7 +16,7 @@ use crate::session::Session;
 use crate::show::{self, Screen};
 use crate::sixel::Cell;
 use crate::tell::{LOADING, patiently, print};
-use crate::{html, open, picture};
+use crate::{html, open, picture, trust};
 
 /// What failed, named one by one up to this many.
 pub const MOST_NOTES: usize = 5;
@@ -76,13 +77,20 @@ impl Answer {
         let target =
             folder.to_str().context("the results folder's name is not UTF-8; give another with --results-dir")?;
         let request = CopyRequest {
+            vouched: vouched(session, &folder),
             paths: self.rows.iter().map(|row| row.canonical.clone()).collect(),
             folder: paths.host.path_there(target),
             stamp: chrono::Local::now().format("%Y%m%d_%H%M%S").to_string(),
             root_here: paths.root_there(),
         };
         let hint = "the pictures were not copied; --results-dir chooses another folder, --no-copy-results none";
-        let copies = session.copy(&request).await.context(hint)?;
+        let CopyResponse { copies, distrusted } = session.copy(&request).await.context(hint)?;
+        if let Some(why) = distrusted {
+            let prefix = quoted(&session.prefix().dir().to_string_lossy());
+            return Ok(format!(
+                "query: nothing is copied: {why}; if you trust who made this index: query --trust {prefix}"
+            ));
+        }
         let paths = session.paths();
         let mut failures = Vec::new();
         for (row, copied) in self.rows.iter_mut().zip(copies) {
@@ -100,6 +108,27 @@ impl Answer {
             0 => format!("copied to {}", folder.display()),
             missing => format!("{} of {rows} copied to {}", rows - missing, folder.display()),
         })
+    }
+}
+
+/// A path as a shell reads it, to be pasted.
+fn quoted(path: &str) -> String {
+    let is_plain = path.chars().all(|c| c.is_alphanumeric() || "/._-+@%:,=".contains(c));
+    if is_plain { path.to_owned() } else { format!("'{}'", path.replace('\'', "'\\''")) }
+}
+
+/// What the server can take this machine's word for.
+fn vouched(session: &Session, folder: &Path) -> Vouched {
+    let seen = match session.paths().host.is_local() {
+        true => Vouched::default(),
+        false => trust::seen_here(session.prefix(), &session.opened, folder),
+    };
+    match trust::is_allowed(session.prefix()) {
+        Ok(allowed) => Vouched { index: seen.index || allowed, ..seen },
+        Err(e) => {
+            note(&format!("query: {e:#}"));
+            seen
+        }
     }
 }
 
@@ -160,7 +189,7 @@ pub async fn one(session: &mut Session, args: &Args, summands: &[Summand], began
         note(&format!("page: {}", file.display()));
     }
     for row in answer.rows.iter().take(args.open.unwrap_or(0)) {
-        open::open(&row.path).await?;
+        open::picture(&row.path).await?;
     }
     Ok(())
 }
@@ -204,6 +233,14 @@ pub fn title(summands: &[Summand]) -> String {
 mod tests {
     use super::*;
     use crate::question::Of;
+
+    #[test]
+    fn a_path_can_be_pasted_into_a_shell() {
+        for (path, text) in [("/nas/joe's $(x)/i", "'/nas/joe'\\''s $(x)/i'"), ("/nas/bilder-ü/i", "/nas/bilder-ü/i")]
+        {
+            assert_eq!(quoted(path), text);
+        }
+    }
 
     #[test]
     fn a_question_is_titled_as_it_was_asked() {

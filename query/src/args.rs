@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
@@ -131,6 +131,10 @@ pub struct Args {
     #[arg(long, value_name = "P", help_heading = ASKED)]
     pub index_prefix: Option<PathBuf>,
 
+    /// Copy from this index although a stranger made it. Remembered: once is enough, with a question or without
+    #[arg(long, value_name = "P", help_heading = ASKED)]
+    pub trust: Option<PathBuf>,
+
     /// The host to ask, and no other [default: the one with query=yes in hosts, else the one with the most memory; if it
     /// is down, the next]
     #[arg(long, value_name = "HOST", help_heading = ASKED)]
@@ -184,6 +188,7 @@ Examples:
   query --stats
   query --duplicates --paths-only > superfluous.txt
   query --map map.html --open                       # the whole collection as a map
+  query --trust /nas/joe/imageindex                 # copy from it from now on, though joe made it
 
 When the output is no terminal, columns are separated by tabs and paths are whole.
 Exit codes: 0 found, 1 failed, 2 wrong usage, 130 interrupted.";
@@ -248,6 +253,18 @@ impl Args {
         }
     }
 
+    /// Whether the command line asks for anything but to trust an index.
+    pub fn asks(&self) -> bool {
+        let whole = self.stats || self.duplicates || self.web || self.map.is_some();
+        let question = !self.words.is_empty() || self.text.is_some() || self.like.is_some() || self.file.is_some();
+        whole || question || !self.image.is_empty()
+    }
+
+    /// The index that is asked, if one is named.
+    pub fn named_index(&self) -> Option<&Path> {
+        self.index_prefix.as_deref().or(self.trust.as_deref())
+    }
+
     /// What is asked, all of it read and understood.
     pub fn asked(&self) -> anyhow::Result<Asked> {
         if self.stats {
@@ -278,7 +295,7 @@ impl Args {
     }
 }
 
-fn list(file: &std::path::Path) -> anyhow::Result<Vec<Listed>> {
+fn list(file: &Path) -> anyhow::Result<Vec<Listed>> {
     if file.as_os_str() == "-" {
         return question::list("standard input", std::io::stdin().lock());
     }

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use protocol::search::ApiError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// No answer is longer than this: that with the most matches has some tens of MiB.
 const LONGEST_ANSWER: usize = 256 << 20;
@@ -42,7 +42,7 @@ pub struct Connection {
 
 impl Connection {
     /// Speaks HTTP over `stream`.
-    pub async fn over(stream: UnixStream) -> Result<Self, AskError> {
+    pub async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Self, AskError> {
         let (sender, driver) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // What breaks the connection shows in the request that is under way.
         tokio::spawn(async move { drop(driver.await) });

@@ -1,12 +1,12 @@
 //! The last answer, remembered for `--like RANK`: which pictures it held, and of which index.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use fleet::state::state_dir;
+use protocol::folders;
 use serde::{Deserialize, Serialize};
 
 use crate::WrongUsage;
@@ -30,7 +30,7 @@ impl Last {
     /// # Errors
     /// If nothing was, or it was an answer of another index.
     pub fn load(index_prefix: &Path) -> Result<Self> {
-        let file = file();
+        let file = file()?;
         let none = || WrongUsage("no answer is remembered yet that --like could mean; ask a question first".to_owned());
         let read = match File::open(&file) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Err(none().into()),
@@ -64,8 +64,8 @@ impl Last {
 
     /// Remembers it for this person alone: names of pictures are nobody else's.
     pub fn save(&self) -> Result<()> {
-        let file = file();
-        fs::create_dir_all(state_dir())?;
+        let file = file()?;
+        fs::create_dir_all(folders::state()?)?;
         let temporary = file.with_extension(format!("tmp-{}", std::process::id()));
         let write = || {
             let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
@@ -78,8 +78,8 @@ impl Last {
     }
 }
 
-fn file() -> PathBuf {
-    state_dir().join("last-answer.json")
+fn file() -> io::Result<PathBuf> {
+    Ok(folders::state()?.join("last-answer.json"))
 }
 
 #[cfg(test)]

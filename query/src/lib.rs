@@ -25,6 +25,7 @@ mod show;
 mod sixel;
 mod stats;
 mod tell;
+mod trust;
 mod web;
 
 use std::path::Path;
@@ -39,7 +40,7 @@ pub use crate::args::Args;
 use crate::args::Asked;
 use crate::last::Last;
 use crate::session::{Session, Target};
-use crate::tell::{LOADING, patiently};
+use crate::tell::{LOADING, note, patiently};
 use crate::web::Upstream;
 
 /// Something that the person can put right on the command line.
@@ -58,6 +59,12 @@ pub fn run(args: &Args) -> Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         let began = Instant::now();
+        if let Some(prefix) = &args.trust {
+            allow(args, prefix)?;
+            if !args.asks() {
+                return Ok(Exit::Done);
+            }
+        }
         if args.web {
             return Ok(unless_interrupted(serve(args)).await?.map_or(Exit::Interrupted, |()| Exit::Done));
         }
@@ -88,6 +95,14 @@ async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<
         result = work => result.map(Some),
         pressed = tokio::signal::ctrl_c() => pressed.map(|()| None).map_err(Into::into),
     }
+}
+
+/// Remembers that an index may be copied from.
+fn allow(args: &Args, prefix: &Path) -> Result<()> {
+    let prefix = target(&Args { index_prefix: Some(prefix.to_owned()), ..args.clone() })?.prefix;
+    trust::allow(&prefix)?;
+    note(&format!("query: pictures are copied from {} from now on, whoever made it", prefix.dir().display()));
+    Ok(())
 }
 
 /// An index that can be asked, and what it is asked.
@@ -127,6 +142,6 @@ async fn session(target: Target) -> Result<Session> {
 fn target(args: &Args) -> Result<Target> {
     let hosts = Hosts::find(args.hosts.as_deref())?;
     let candidates = hosts.query_hosts(args.worker.as_deref())?;
-    let prefix = find::index(args.index_prefix.as_deref(), &candidates[0])?;
+    let prefix = find::index(args.named_index(), &candidates[0])?;
     Ok(Target { hosts, candidates, prefix, model: args.model.clone() })
 }

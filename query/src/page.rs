@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use disk::atomic::{create_new, temp_name};
 use protocol::plain;
 
 use crate::WrongUsage;
@@ -28,8 +29,9 @@ pub struct Draft {
 
 impl Draft {
     pub fn begin(file: &Path) -> Result<Self> {
-        let temporary = file.with_extension(format!("tmp-{}", std::process::id()));
-        let out = File::create(&temporary).with_context(|| cannot(file))?;
+        // It must not be there yet: in a folder that others may write it could be a link of theirs.
+        let temporary = file.with_file_name(temp_name(file.file_name().unwrap_or_default()));
+        let out = create_new(&temporary).with_context(|| cannot(file))?;
         Ok(Self { file: file.to_owned(), temporary, out: BufWriter::new(out) })
     }
 

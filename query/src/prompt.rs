@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use protocol::note;
 use protocol::search::MAX_TOP_K;
+use protocol::{folders, note};
 use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor};
 
@@ -72,7 +72,7 @@ pub async fn run(session: Session, args: Args) -> Result<()> {
     let config = Config::builder().max_history_size(HISTORY)?.history_ignore_space(true).auto_add_history(true).build();
     let mut editor = DefaultEditor::with_config(config).context("cannot ask on this terminal")?;
     // There is none the first time; one that cannot be read only means fewer lines to come back to.
-    let _ = editor.load_history(&history());
+    let _ = history().map(|file| editor.load_history(&file));
     let pictures = show::counted(session.opened.num_images, "picture", "pictures");
     note(&format!("{pictures} in {}", session.prefix().dir().display()));
     note("Ask for what they show; :help says more, Ctrl-D leaves.");
@@ -82,7 +82,7 @@ pub async fn run(session: Session, args: Args) -> Result<()> {
         (editor, line) = tokio::task::spawn_blocking(move || {
             let line = editor.readline("> ");
             // At once: whoever ends the terminal loses nothing. It is written for this person alone.
-            let _ = editor.append_history(&history());
+            let _ = history().map(|file| editor.append_history(&file));
             (editor, line)
         })
         .await?;
@@ -108,8 +108,8 @@ pub async fn run(session: Session, args: Args) -> Result<()> {
     }
 }
 
-fn history() -> PathBuf {
-    fleet::state::state_dir().join("questions")
+fn history() -> Option<PathBuf> {
+    Some(folders::state().ok()?.join("questions"))
 }
 
 /// What a line wants; settings are taken into `args`.
@@ -201,7 +201,7 @@ impl Prompt {
             }
             Step::Open(rank) => {
                 let row = self.answer.as_ref().and_then(|answer| answer.rows.get(rank - 1));
-                open::open(&row.with_context(|| format!("there is no number {rank} to open"))?.path).await
+                open::picture(&row.with_context(|| format!("there is no number {rank} to open"))?.path).await
             }
             Step::Copy(folder) => {
                 let answer = self.answer.as_mut().filter(|answer| !answer.rows.is_empty()).ok_or_else(nothing)?;

@@ -6,6 +6,7 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
+use protocol::folders::expand_home;
 use protocol::is_picture;
 use protocol::search::MAX_TERMS;
 
@@ -212,8 +213,13 @@ fn picture(text: &str) -> Parsed<Option<PathBuf>> {
             _ => wrong(format!("{text} names no file of this machine")),
         };
     }
-    if let (Some(below), Some(home)) = (text.strip_prefix("~/"), std::env::var_os("HOME")) {
-        return Ok(Some(Path::new(&home).join(below)));
+    if text.starts_with("~/") {
+        let path = expand_home(Path::new(text));
+        return if path.is_absolute() {
+            Ok(Some(path))
+        } else {
+            wrong(format!("{text}: no home folder is known; set HOME"))
+        };
     }
     let path = Path::new(text);
     let named = ["/", "./", "../"].iter().any(|start| text.starts_with(start));

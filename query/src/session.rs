@@ -13,14 +13,13 @@ use hyper::{Request, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::map::{MapRequest, MapResponse};
 use protocol::search::{
-    Answered, BatchRequest, BatchResponse, Copied, CopyRequest, CopyResponse, DuplicatesRequest, DuplicatesResponse,
-    OpenIndex, OpenedIndex, SearchRequest, SearchResponse,
+    Answered, BatchRequest, BatchResponse, CopyRequest, CopyResponse, DuplicatesRequest, DuplicatesResponse, OpenIndex,
+    OpenedIndex, SearchRequest, SearchResponse,
 };
 use protocol::stats::Stats;
 use protocol::{IndexPrefix, note};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::ask::{AskError, Connection};
@@ -127,17 +126,16 @@ impl Session {
         self.surely(async |session| session.post("map", request).await).await
     }
 
-    /// Has pictures copied; what became of each. Not repeated when the connection breaks on the way: some may be copied
-    /// already.
-    pub async fn copy(&mut self, request: &CopyRequest) -> Result<Vec<Copied>> {
-        let response: CopyResponse = match self.post("copy", request).await {
+    /// Has pictures copied; what became of each, or why the index is not trusted. Not repeated when the connection breaks on
+    /// the way: some may be copied already.
+    pub async fn copy(&mut self, request: &CopyRequest) -> Result<CopyResponse> {
+        Ok(match self.post("copy", request).await {
             Err(AskError::Unsent(_)) => {
                 self.open_again().await?;
                 self.post("copy", request).await?
             }
             response => response?,
-        };
-        Ok(response.copies)
+        })
     }
 
     /// A small JPEG of a picture, about `height` pixels high.
@@ -175,8 +173,7 @@ async fn open(target: &Target) -> Result<(HostSpec, OpenedIndex, Connection)> {
     let bounded = !others.is_empty();
     let error = match open_on(first, target, bounded).await {
         Ok((opened, connection)) => return Ok((first.clone(), opened, connection)),
-        // It is up and knows better.
-        Err(e) if others.is_empty() || e.is::<AskError>() => return Err(e),
+        Err(e) if others.is_empty() || knows_better(&e) => return Err(e),
         Err(e) => e,
     };
     let mut away = format!("{error:#}");
@@ -193,15 +190,20 @@ async fn open(target: &Target) -> Result<(HostSpec, OpenedIndex, Connection)> {
     Err(anyhow::Error::msg(away))
 }
 
+/// Whether a host is up and answers; another one would say the same.
+fn knows_better(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(|e| !matches!(e, AskError::Broken(_) | AskError::Unsent(_)))
+}
+
 async fn open_on(host: &HostSpec, target: &Target, bounded: bool) -> Result<(OpenedIndex, Connection)> {
     let here = target.prefix.dir().to_str().context("the index's path is not UTF-8")?;
     let model = target.model.as_deref().map(|m| find::model(m, host)).transpose()?;
     let open = OpenIndex { index_prefix: host.path_there(here), model, root_here: None };
-    let stream = match connect::warm(host).await? {
-        Some(stream) => stream,
+    let connection = match connect::warm(host).await? {
+        Some(connection) => connection,
         None => connect(host, bounded).await?,
     };
-    let (opened, mut connection) = match open_over(stream, &open).await {
+    let (opened, mut connection) = match open_over(connection, &open).await {
         // It left, or the way to it broke, since the last question.
         Err(AskError::Broken(_) | AskError::Unsent(_)) => open_over(connect(host, bounded).await?, &open).await?,
         opened => opened?,
@@ -215,7 +217,7 @@ async fn open_on(host: &HostSpec, target: &Target, bounded: bool) -> Result<(Ope
     Ok((opened, connection))
 }
 
-async fn connect(host: &HostSpec, bounded: bool) -> Result<UnixStream> {
+async fn connect(host: &HostSpec, bounded: bool) -> Result<Connection> {
     if !bounded {
         return connect::connect(host).await;
     }
@@ -223,8 +225,7 @@ async fn connect(host: &HostSpec, bounded: bool) -> Result<UnixStream> {
     timeout(BOUND, connect::connect(host)).await.with_context(late)?
 }
 
-async fn open_over(stream: UnixStream, open: &OpenIndex) -> Result<(OpenedIndex, Connection), AskError> {
-    let mut connection = Connection::over(stream).await?;
+async fn open_over(mut connection: Connection, open: &OpenIndex) -> Result<(OpenedIndex, Connection), AskError> {
     let opened = connection.post("/v1/indexes", open).await?;
     Ok((opened, connection))
 }

@@ -1,5 +1,6 @@
 //! `query --web`: a page on this machine alone, that asks the server for the person who was given its link.
 
+mod door;
 mod guard;
 mod routes;
 mod upstream;
@@ -25,14 +26,18 @@ pub async fn serve(server: Upstream, port: u16, open: bool, question: Option<Str
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
     let listener =
         listener.with_context(|| format!("cannot listen on port {port}; leave --port out for a free one"))?;
-    let guard = Guard::new(listener.local_addr()?.port())?;
+    let port = listener.local_addr()?.port();
+    let guard = Guard::new(port)?;
     print(format!("{}\n", guard.link())).await?;
     note("the link is for you alone; the page lives until you press Ctrl-C here");
+    if std::env::var_os("SSH_CONNECTION").is_some() {
+        note(&format!("from the machine that you came from: ssh -L {port}:127.0.0.1:{port} {}", fleet::hostname()));
+    }
     if open && std::io::stdout().is_terminal() {
         open_browser(&guard.one_time_link());
     }
     let site = Arc::new(Site { guard, server, question });
-    axum::serve(listener, routes::router(site)).await?;
+    door::serve(listener, routes::router(site)).await;
     Ok(())
 }
 

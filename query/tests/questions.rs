@@ -199,32 +199,52 @@ fn programs_get_paths_csv_and_a_page() {
     );
 }
 
-#[test]
-fn a_match_is_opened_by_the_machines_own_program_which_gets_its_name_as_it_is() {
-    let person = Person::new();
-    let picture = person.path("a $(touch owned) b.jpg");
-    fs::write(&picture, "x").unwrap();
-    let _asked = stand_in(person.listen(), &[picture.to_str().unwrap(), "/nas/gone.jpg"], 0);
+/// What became of `--open`, and which file a stand-in for the machine's own viewer was given.
+fn opened(person: &Person, open: &str) -> (std::process::Output, Option<String>) {
     let folder = person.path("bin");
-    fs::create_dir(&folder).unwrap();
     let name = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    fs::create_dir_all(&folder).unwrap();
     // Written by another process: a file that is open for writing cannot be run.
     let write = "printf '#!/bin/sh\\nprintf %%s \"$1\" > \"$0.opened\"\\n' > \"$1\" && chmod 755 \"$1\"";
     let written = std::process::Command::new("sh").args(["-c", write, "sh"]).arg(folder.join(name)).status().unwrap();
     assert!(written.success());
     let index = person.index();
-    let ask = |open: &str| {
-        let mut command = person.command(std::path::Path::new(env!("CARGO_BIN_EXE_query")));
-        let path = std::env::join_paths([folder.clone(), "/usr/bin".into(), "/bin".into()]).unwrap();
-        command.env("PATH", path).args(["x", "--no-copy-results", "--index-prefix", &index, open]).output().unwrap()
-    };
-    let output = ask("--open");
+    let mut command = person.command(std::path::Path::new(env!("CARGO_BIN_EXE_query")));
+    let path = std::env::join_paths([folder.clone(), "/usr/bin".into(), "/bin".into()]).unwrap();
+    command.env("PATH", path).args(["x", "--no-copy-results", "--index-prefix", &index, open]);
+    let output = command.output().unwrap();
+    (output, fs::read_to_string(folder.join(format!("{name}.opened"))).ok())
+}
+
+#[test]
+fn a_match_is_opened_by_the_machines_own_program_which_gets_its_name_as_it_is() {
+    let person = Person::new();
+    let picture = person.path("a $(touch owned) b.jpg");
+    fs::write(&picture, b"\xff\xd8\xff\xe0 a picture").unwrap();
+    let _asked = stand_in(person.listen(), &[picture.to_str().unwrap(), "/nas/gone.jpg"], 0);
+    let (output, shown) = opened(&person, "--open");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert_eq!(fs::read_to_string(folder.join(format!("{name}.opened"))).unwrap(), picture.to_str().unwrap());
+    assert_eq!(shown.as_deref(), picture.to_str());
     assert!(!person.path("owned").exists());
-    let output = ask("--open=2");
+    let (output, _) = opened(&person, "--open=2");
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("cannot open /nas/gone.jpg"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn what_is_no_picture_is_not_opened_whatever_an_index_calls_it() {
+    for (name, content) in [
+        ("run.sh", &b"\xff\xd8\xff\xe0 a picture but for its name"[..]),
+        ("run.jpg", b"#!/bin/sh\ntouch owned\n"),
+        ("key.jpg", b"-----BEGIN OPENSSH PRIVATE KEY-----"),
+    ] {
+        let person = Person::new();
+        fs::write(person.path(name), content).unwrap();
+        let _asked = stand_in(person.listen(), &[person.path(name).to_str().unwrap()], 0);
+        let (output, shown) = opened(&person, "--open");
+        assert_eq!((output.status.code(), shown), (Some(1), None), "{name}");
+        assert!(text(&output.stderr).contains("is not opened: it is no picture"), "{}", text(&output.stderr));
+    }
 }
 
 #[test]

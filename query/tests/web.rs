@@ -53,7 +53,9 @@ impl Web {
         fs::write(home.path().join("hosts"), hosts).unwrap();
         let mut web = Self { home, server: None, query: None, port: 0, token: String::new() };
         web.start_server();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_query"));
+        // As many files as the least generous system gives a program.
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n 256; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_query")]);
         command.current_dir(web.home.path()).env("HOME", web.home.path()).env("XDG_RUNTIME_DIR", web.home.path());
         for variable in ["XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
             command.env(variable, web.home.path().join(variable));
@@ -221,6 +223,46 @@ fn a_server_that_left_between_two_questions_is_asked_again_where_it_is() {
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
     web.start_server();
     assert_eq!(web.ask("POST", "search", question).status, 200);
+}
+
+#[test]
+fn eleven_hundred_half_requests_keep_nobody_out() {
+    let web = Web::new("localhost\n");
+    let begun = ["", "GET /", "GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n", "POST /x HTTP/1.1\r\ncontent-length: 9\r\n\r\n"];
+    let mut half = Vec::new();
+    for number in 0..1100 {
+        // One that cannot even be opened has met the same limit.
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", web.port)) else { continue };
+        let _ = stream.write_all(begun[number % begun.len()].as_bytes());
+        half.push(stream);
+        if number % 100 == 99 {
+            assert_eq!(web.ask("GET", "index", "").status, 200, "after {number}");
+        }
+    }
+    // A question that does not arrive, from somebody who knows the link, keeps nobody out either.
+    let head = format!(
+        "POST /{}/search HTTP/1.1\r\nhost: 127.0.0.1:{}\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{{",
+        web.token, web.port
+    );
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(("127.0.0.1", web.port)).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        half.push(stream);
+    }
+    assert_eq!(web.ask("POST", "search", r#"{"text": "x", "top_k": 1}"#).status, 200);
+}
+
+#[test]
+fn a_tunnel_with_two_ports_is_told_how_to_have_one() {
+    let web = Web::new("localhost\n");
+    for host in ["127.0.0.1:9999", "localhost:9999"] {
+        let request = format!("GET /{}/ HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n", web.token);
+        let said = web.raw(request.as_bytes());
+        assert_eq!(said.status, 403);
+        for hint in [format!("ssh -L {0}:127.0.0.1:{0}", web.port), "--port 9999".to_owned()] {
+            assert!(said.text().contains(&hint), "{}", said.text());
+        }
+    }
 }
 
 #[test]

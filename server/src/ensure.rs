@@ -19,12 +19,18 @@ const LAST_LINES: usize = 10;
 
 /// Starts a server on `socket` unless one is warm, and tells its version and socket on standard output.
 pub fn ensure(path: &Path) -> Result<Exit> {
+    warm(path)?;
+    answer(&format!("{VERSION} {}\n", path.display())).context("cannot tell where the server is")?;
+    Ok(Exit::Done)
+}
+
+/// Starts a server on `socket` unless one is warm.
+pub fn warm(path: &Path) -> Result<()> {
     socket::prepare_folder(path)?;
     if UnixStream::connect(path).is_err() {
         start(path)?;
     }
-    answer(&format!("{VERSION} {}\n", path.display())).context("cannot tell where the server is")?;
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// Starts a server and waits until it listens, or says why it ended.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
+use disk::atomic::folder_of;
+use disk::trust::{Owners, Stranger};
 use index::{Duplicates, Found, Index, Keep, Wanted};
 use protocol::search::{DuplicatesRequest, Filters, Match, OpenIndex, OpenedIndex, SearchRequest};
 use protocol::stats::Stats;
@@ -14,9 +16,11 @@ use protocol::{IndexMeta, IndexPrefix, Root};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::spawn_blocking;
 
+use crate::cache::Cache;
 use crate::encoders::{Encoders, SharedEncoder};
 use crate::log::Log;
 use crate::map::Map;
+use crate::owners;
 use crate::pictures::Gallery;
 use crate::question;
 use crate::refusal::Refusal;
@@ -31,7 +35,7 @@ const CHECK_AFTER: Duration = Duration::from_secs(3);
 
 /// All indexes that were asked for.
 pub struct Indexes {
-    cache_dir: PathBuf,
+    cache: Cache,
     log: Arc<Log>,
     encoders: Encoders,
     /// Searches at once; each uses several threads, and more at once only makes all of them late.
@@ -59,7 +63,10 @@ struct Slot {
     model: Mutex<Option<String>>,
     /// Where this host sees the root, if somebody said so.
     root_here: Mutex<Option<String>>,
-    thumbnails: OnceCell<Arc<Thumbnails>>,
+    /// Thumbnails beside the index, if they can be written there.
+    shared: OnceCell<Option<Arc<Thumbnails>>>,
+    /// Thumbnails that only this person sees.
+    own: OnceLock<Arc<Thumbnails>>,
 }
 
 /// What answers now, and what its askers should know.
@@ -72,17 +79,21 @@ pub struct Loaded {
     turns: Arc<Semaphore>,
     map_turn: Arc<Semaphore>,
     survey: OnceCell<Survey>,
+    /// Whose its files were when they were read.
+    owners: Owners,
+    /// Somebody who is neither this person nor root, and owns one of them.
+    stranger: OnceCell<Option<Stranger>>,
     /// The map that was made last, and of how many pictures at most.
     map: tokio::sync::Mutex<Option<(u64, Arc<Map>)>>,
 }
 
 impl Indexes {
-    /// No index yet. Local copies of generations go to `cache_dir`.
-    pub fn new(cache_dir: PathBuf, log: Arc<Log>) -> Self {
+    /// No index yet.
+    pub fn new(cache: Cache, log: Arc<Log>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let turns = Arc::new(Semaphore::new(cores.div_ceil(4).max(2)));
         let map_turn = Arc::new(Semaphore::new(1));
-        Self { cache_dir, log, encoders: Encoders::default(), turns, map_turn, slots: Mutex::default() }
+        Self { cache, log, encoders: Encoders::default(), turns, map_turn, slots: Mutex::default() }
     }
 
     /// Loads an index, or finds it loaded.
@@ -117,21 +128,27 @@ impl Indexes {
     /// Where the pictures of the index of this name are.
     pub async fn gallery(&self, name: &str) -> Result<Gallery, Refusal> {
         let (slot, loaded) = (self.slot(name)?, self.get(name)?);
-        let (prefix, cache_dir) = (slot.prefix.clone(), self.cache_dir.with_file_name("thumbnails"));
-        let log = self.log.clone();
-        let find = move || {
-            let (thumbnails, why) = Thumbnails::of(&prefix, &cache_dir);
-            if let Some(why) = why {
-                log.line(&format!("thumbnails are kept on this host: {why}: {}", why.source));
+        let own = slot.own.get_or_init(|| Arc::new(Thumbnails::own(&slot.prefix, &self.cache.thumbnails))).clone();
+        // Nothing is written beside a stranger's index: what it shows of this person's pictures is not the stranger's.
+        let shared = match loaded.stranger().await? {
+            Some(_) => None,
+            None => {
+                let (prefix, log) = (slot.prefix.clone(), self.log.clone());
+                let find = move || match Thumbnails::beside(&prefix) {
+                    Ok(thumbnails) => Some(Arc::new(thumbnails)),
+                    Err(why) => {
+                        log.line(&format!("thumbnails are kept on this host: {why}: {}", why.source));
+                        None
+                    }
+                };
+                let finding = async || spawn_blocking(find).await;
+                slot.shared.get_or_try_init(finding).await.map_err(|e| Refusal::failed(&e))?.clone()
             }
-            Arc::new(thumbnails)
         };
-        let finding = async || spawn_blocking(find).await;
-        let thumbnails = slot.thumbnails.get_or_try_init(finding).await.map_err(|e| Refusal::failed(&e))?.clone();
         let canonical = loaded.meta().root.clone();
         let here = slot.root_here.lock().expect("nothing panics in it").clone();
         let root = Arc::new(Root::new(here.unwrap_or_else(|| canonical.clone()), canonical));
-        Ok(Gallery { loaded, root, thumbnails })
+        Ok(Gallery { loaded, root, shared, own })
     }
 
     /// All that are loaded, by name.
@@ -213,20 +230,22 @@ impl Indexes {
     async fn load(&self, slot: &Slot) -> Result<Loaded, Refusal> {
         let prefix = &slot.prefix;
         let model = slot.model.lock().expect("nothing panics in it").clone();
-        let (asked, cache_dir) = (prefix.clone(), self.cache_dir.clone());
+        let (asked, cache_dir) = (prefix.clone(), self.cache.copies.clone());
         let meta = spawn_blocking(move || index::read_meta(&asked)).await.map_err(|e| Refusal::failed(&e))?;
         let meta = meta.map_err(|e| Refusal::failed(&e))?.ok_or_else(|| absent(prefix))?;
         let asked = prefix.clone();
-        let opening = spawn_blocking(move || Index::open(&asked, &cache_dir));
+        let opening = spawn_blocking(move || Index::open(&asked, &cache_dir).map(|index| (owners::of(&index), index)));
         let (index, encoder) = tokio::join!(opening, self.encoders.of(&meta, model.clone()));
-        let index = index.map_err(|e| Refusal::failed(&e))?.map_err(|e| Refusal::failed(&e))?;
+        let (owners, index) = index.map_err(|e| Refusal::failed(&e))?.map_err(|e| Refusal::failed(&e))?;
+        let owners = owners.map_err(|e| Refusal::failed(&e))?;
         let mut encoder = encoder?;
         if index.meta().model.fingerprint != encoder.fingerprint() {
             // A generation of another model came between the two looks.
             encoder = self.encoders.of(index.meta(), model).await?;
         }
         let (index, turns, map_turn) = (Arc::new(index), self.turns.clone(), self.map_turn.clone());
-        Ok(Loaded { index, encoder, turns, map_turn, survey: OnceCell::new(), map: Default::default() })
+        let (survey, stranger) = (OnceCell::new(), OnceCell::new());
+        Ok(Loaded { index, encoder, turns, map_turn, survey, owners, stranger, map: Default::default() })
     }
 
     fn switch(&self, slot: &Slot, loaded: Loaded) -> Standing {
@@ -280,7 +299,8 @@ impl Slot {
             look: Arc::new(tokio::sync::Mutex::new(Instant::now())),
             model: Mutex::new(None),
             root_here: Mutex::new(None),
-            thumbnails: OnceCell::new(),
+            shared: OnceCell::new(),
+            own: OnceLock::new(),
         }
     }
 
@@ -311,6 +331,14 @@ impl Loaded {
     /// What the generation says of itself.
     pub fn meta(&self) -> &IndexMeta {
         self.index.meta()
+    }
+
+    /// Somebody who may have made it, and is neither this person nor root. What it names is not copied for the asking, and
+    /// nothing is written beside it.
+    pub async fn stranger(self: &Arc<Self>) -> Result<Option<Stranger>, Refusal> {
+        let all = self.clone();
+        let looking = async || spawn_blocking(move || all.owners.stranger(folder_of(all.index.prefix().dir()))).await;
+        Ok(self.stranger.get_or_try_init(looking).await.map_err(|e| Refusal::failed(&e))?.clone())
     }
 
     /// Whether a picture of this canonical path stands in it.
@@ -392,16 +420,6 @@ impl Loaded {
         });
         making.await.map_err(|e| Refusal::failed(&e))?
     }
-}
-
-/// Where copies of generations stand, which are mapped into memory and so must not be on a share.
-pub fn cache_dir() -> PathBuf {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-    let below_home = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
-    absolute("XDG_CACHE_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(below_home)))
-        .unwrap_or_else(std::env::temp_dir)
-        .join("imagefleet/generations")
 }
 
 /// One path for one index, whatever links lead to its folder.

@@ -3,6 +3,8 @@
 //! itself when nobody asks.
 
 mod activity;
+mod below;
+mod cache;
 mod claim;
 mod copy;
 mod encoders;
@@ -11,7 +13,9 @@ mod indexes;
 mod log;
 mod map;
 mod memory;
+mod owners;
 mod pictures;
+mod pipe;
 mod question;
 mod refusal;
 mod request;
@@ -32,6 +36,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::activity::Activity;
+use crate::cache::Cache;
 use crate::claim::Claim;
 use crate::indexes::Indexes;
 use crate::log::Log;
@@ -48,7 +53,7 @@ const GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 pub struct Args {
-    /// Where to listen; its folder must be yours alone [default: where `query` looks, in $XDG_RUNTIME_DIR or /tmp]
+    /// Where to listen; its folder must be yours alone [default: where `query` looks, in $XDG_RUNTIME_DIR or /var/tmp]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 
@@ -56,6 +61,10 @@ pub struct Args {
     /// over SSH
     #[arg(long, conflicts_with = "idle_seconds")]
     ensure: bool,
+
+    /// The same, but carry one connection to it over standard input and output: for where SSH forwards no sockets
+    #[arg(long, conflicts_with = "ensure")]
+    pipe: bool,
 
     /// End after this many minutes without a request
     #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = positive)]
@@ -88,22 +97,27 @@ pub fn run(args: &Args) -> Result<Exit> {
     if args.ensure {
         return ensure::ensure(&socket);
     }
+    if args.pipe {
+        return pipe::pipe(&socket);
+    }
     let idle = Duration::from_secs_f64(args.idle_seconds.unwrap_or(args.idle_minutes * 60.0));
     let Some(claim) = Claim::take(&socket)? else { return Ok(Exit::Done) };
     let log = Arc::new(Log::open(&protocol::socket::log_beside(&socket)));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(claim, idle, log));
+    let result = Cache::of_this_machine().and_then(|cache| runtime.block_on(serve(claim, cache, idle, log)));
     // A search or a load that is still running is not waited for: the process ends under it.
     runtime.shutdown_background();
     result.map(|()| Exit::Done)
 }
 
-async fn serve(mut claim: Claim, idle: Duration, log: Arc<Log>) -> Result<()> {
+async fn serve(mut claim: Claim, cache: Cache, idle: Duration, log: Arc<Log>) -> Result<()> {
     let listener = UnixListener::from_std(claim.listener()?).context("cannot listen on the socket")?;
     let activity = Arc::new(Activity::new());
     let stop = Arc::new(Notify::new());
+    let tidied = cache.clone();
+    tokio::task::spawn_blocking(move || tidied.tidy());
     let app = App {
-        indexes: Arc::new(Indexes::new(indexes::cache_dir(), log.clone())),
+        indexes: Arc::new(Indexes::new(cache, log.clone())),
         log: log.clone(),
         activity: activity.clone(),
         stop: stop.clone(),

@@ -1,9 +1,9 @@
 //! Pictures for people, as JPEG: thumbnails, which are kept, and large views. Only what stands in the index is shown, and
 //! only if it lies below the root.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use protocol::{FailureKind, Root, hash_hex};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use crate::below::{self, Found};
 use crate::indexes::Loaded;
 use crate::refusal::Refusal;
 use crate::thumbnails::Thumbnails;
@@ -43,7 +44,18 @@ pub enum Size {
 pub struct Gallery {
     pub loaded: Arc<Loaded>,
     pub root: Arc<Root>,
-    pub thumbnails: Arc<Thumbnails>,
+    /// Those beside the index, which others may see; `None` if a stranger may have made it.
+    pub shared: Option<Arc<Thumbnails>>,
+    /// Those that only this person sees.
+    pub own: Arc<Thumbnails>,
+}
+
+impl Gallery {
+    /// Where thumbnails of a picture are kept.
+    fn thumbnails(&self, original: &Original) -> Arc<Thumbnails> {
+        let shared = self.shared.as_ref().filter(|_| original.is_public);
+        shared.unwrap_or(&self.own).clone()
+    }
 }
 
 /// A JPEG, and the tag that changes when it does. Without bytes if the asker has them.
@@ -59,6 +71,8 @@ pub struct Studio(Arc<Semaphore>);
 struct Original {
     file: File,
     name: String,
+    /// Whether others than this person may see what is made of it.
+    is_public: bool,
 }
 
 impl Studio {
@@ -87,19 +101,19 @@ impl Studio {
         size: Size,
         seen: Option<String>,
     ) -> Result<Shown, Refusal> {
-        let (Gallery { loaded, root, thumbnails }, kept) = (gallery.clone(), gallery.thumbnails);
         let opened = spawn_blocking(move || {
-            let original = open(&loaded, &root, &path, size)?;
+            let original = open(&gallery.loaded, &gallery.root, &path, size)?;
+            let thumbnails = gallery.thumbnails(&original);
             let tag = format!("\"{}\"", original.name);
             if seen.is_some_and(|seen| seen.split(',').any(|seen| seen.trim().trim_start_matches("W/") == tag)) {
                 return Ok::<_, Refusal>((Shown { tag, jpeg: None }, None));
             }
             let jpeg = matches!(size, Size::Thumbnail(_)).then(|| thumbnails.get(&original.name)).flatten();
-            let original = jpeg.is_none().then_some(original);
+            let original = jpeg.is_none().then_some((original, thumbnails));
             Ok((Shown { tag, jpeg }, original))
         });
         let (shown, original) = opened.await.map_err(|e| Refusal::failed(&e))??;
-        let Some(original) = original else { return Ok(shown) };
+        let Some((original, kept)) = original else { return Ok(shown) };
         let place = self.0.clone().acquire_owned().await.map_err(|e| Refusal::failed(&e))?;
         let making = spawn_blocking(move || {
             let _place = place;
@@ -122,32 +136,19 @@ fn open(loaded: &Loaded, root: &Root, path: &str, size: Size) -> Result<Original
         return Err(absent("is no picture of this index: give the path of a match"));
     }
     let picture = root.relative(path).ok_or_else(|| absent("is not in the collection"))?;
-    let (file, found) = open_below(root, &root.open_path(&picture)).map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => absent("is in the index, but its file is gone"),
-        io::ErrorKind::PermissionDenied => absent("is in the index, but may not be read here"),
-        io::ErrorKind::InvalidInput => absent("leads out of the collection"),
-        _ => Refusal::failed(&e).with_hint(&format!("it is the file of {path:?}")),
-    })?;
-    if !found.is_file() {
-        return Err(Refusal::unfit(format!("{path:?} is not a file")));
-    }
+    let Found { file, metadata: found, is_public } =
+        below::open(root.here(), &root.open_path(&picture)).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => absent("is in the index, but its file is gone"),
+            io::ErrorKind::PermissionDenied => absent("is in the index, but may not be read here"),
+            io::ErrorKind::InvalidInput => absent("leads out of the collection"),
+            io::ErrorKind::IsADirectory => Refusal::unfit(format!("{path:?} is not a file")),
+            _ => Refusal::failed(&e).with_hint(&format!("it is the file of {path:?}")),
+        })?;
     if found.len() > LARGEST_FILE {
         return Err(Refusal::unfit(format!("{path:?} has {} bytes; at most {LARGEST_FILE} are shown", found.len())));
     }
     let name = format!("{path}\0{}\0{}\0{}\0{size:?}\0{RULES}", found.len(), found.mtime(), found.mtime_nsec());
-    Ok(Original { file, name: hash_hex(name.as_bytes()) })
-}
-
-/// Opens what no link leads out of the root for. A pipe is opened without waiting for who writes into it.
-fn open_below(root: &Root, path: &std::path::Path) -> io::Result<(File, Metadata)> {
-    let real = path.canonicalize()?;
-    if !real.starts_with(root.here().canonicalize()?) {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(real)?;
-    let found = file.metadata()?;
-    Ok((file, found))
+    Ok(Original { file, name: hash_hex(name.as_bytes()), is_public })
 }
 
 /// A JPEG of the picture in `file`; of a truncated one what is there.

@@ -335,7 +335,7 @@ async fn stats(State(app): State<App>, Name(name): Name) -> Answer<Stats> {
     Ok(Json(Stats { warning, ..loaded.stats().await? }))
 }
 
-/// Copy pictures into a folder of the server's host
+/// Copy pictures into a folder of the server's host, if the index is trusted
 #[utoipa::path(
     post,
     path = "/v1/indexes/{name}/copy",
@@ -344,10 +344,17 @@ async fn stats(State(app): State<App>, Name(name): Name) -> Answer<Stats> {
     responses((status = 200, description = "What became of each copy", body = CopyResponse), Refused, BodyRefused)
 )]
 async fn copy_matches(State(app): State<App>, Name(name): Name, body: Body<CopyRequest>) -> Answer<CopyResponse> {
-    let root = app.indexes.get(&name)?.meta().root.clone();
-    let copies = tokio::task::spawn_blocking(move || copy::copy_matches(&body.value, &root));
-    let copies = copies.await.map_err(|e| Refusal::failed(&e))??;
-    Ok(Json(CopyResponse { copies }))
+    let loaded = app.indexes.get(&name)?;
+    if !body.value.vouched.index
+        && let Some(stranger) = loaded.stranger().await?
+    {
+        return Ok(Json(CopyResponse { copies: Vec::new(), distrusted: Some(stranger.to_string()) }));
+    }
+    let copying = tokio::task::spawn_blocking(move || {
+        copy::copy_matches(&body.value, &loaded.meta().root, &|path| loaded.holds(path))
+    });
+    let copies = copying.await.map_err(|e| Refusal::failed(&e))??;
+    Ok(Json(CopyResponse { copies, distrusted: None }))
 }
 
 /// That the server ends.

@@ -2,7 +2,9 @@
 //! hash of what it shows, so none is ever wrong; all may be removed at any time. Their bytes are bounded.
 
 use std::ffi::OsString;
+use std::fs::{self, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -36,16 +38,19 @@ pub struct Thumbnails {
 }
 
 impl Thumbnails {
-    /// Those beside an index, or, where nothing can be written there, below `cache_dir` on this host, and why.
-    pub fn of(prefix: &IndexPrefix, cache_dir: &Path) -> (Self, Option<disk::Error>) {
+    /// Those beside an index, or why they cannot be written there.
+    pub fn beside(prefix: &IndexPrefix) -> Result<Self, disk::Error> {
         let beside = Self::new(Place::Index(prefix.clone()), MOST_BYTES);
-        match beside.can_write() {
-            Ok(()) => (beside, None),
-            Err(why) => {
-                let name = hash_hex(prefix.dir().as_os_str().as_encoded_bytes());
-                (Self::new(Place::Here(cache_dir.join(name)), MOST_BYTES), Some(why))
-            }
-        }
+        beside.can_write().map(|()| beside)
+    }
+
+    /// Those of an index below `cache_dir` on this host, which is closed to others.
+    pub fn own(prefix: &IndexPrefix, cache_dir: &Path) -> Self {
+        let closing = fs::create_dir_all(cache_dir);
+        // Where it cannot be closed what follows cannot be written either.
+        let _ = closing.and_then(|()| fs::set_permissions(cache_dir, Permissions::from_mode(0o700)));
+        let name = hash_hex(prefix.dir().as_os_str().as_encoded_bytes());
+        Self::new(Place::Here(cache_dir.join(name)), MOST_BYTES)
     }
 
     fn new(place: Place, most_bytes: u64) -> Self {
@@ -153,28 +158,28 @@ mod tests {
     fn what_was_kept_is_found_whole_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
         let prefix = IndexPrefix::new(dir.path().join("imageindex"));
-        let (thumbnails, why) = Thumbnails::of(&prefix, &dir.path().join("cache"));
-        assert!(why.is_none());
+        let thumbnails = Thumbnails::beside(&prefix).unwrap();
         let name = hash_hex(b"a");
         assert_eq!(thumbnails.get(&name), None);
         thumbnails.keep(&name, &jpeg(100)).unwrap();
         assert_eq!(thumbnails.get(&name), Some(jpeg(100)));
-        assert!(prefix.thumbnails().is_dir() && !dir.path().join("cache").exists());
+        assert!(prefix.thumbnails().is_dir());
         fs::write(path(&thumbnails, &name), &jpeg(100)[..50]).unwrap();
         assert_eq!(thumbnails.get(&name), None);
     }
 
     #[test]
-    fn where_the_index_cannot_be_written_they_are_kept_on_this_host() {
+    fn where_the_index_cannot_be_written_they_are_kept_on_this_host_and_closed_to_others() {
         let dir = tempfile::tempdir().unwrap();
         let prefix = IndexPrefix::new(dir.path().join("imageindex"));
         fs::create_dir(prefix.dir()).unwrap();
         fs::write(prefix.thumbnails(), "a file in the folder's place").unwrap();
-        let (thumbnails, why) = Thumbnails::of(&prefix, &dir.path().join("cache"));
-        assert!(why.is_some());
+        assert!(Thumbnails::beside(&prefix).is_err());
+        let thumbnails = Thumbnails::own(&prefix, &dir.path().join("cache"));
         thumbnails.keep(&hash_hex(b"a"), &jpeg(100)).unwrap();
         assert_eq!(thumbnails.get(&hash_hex(b"a")), Some(jpeg(100)));
         assert_eq!(fs::read_dir(dir.path().join("cache")).unwrap().count(), 1);
+        assert_eq!(fs::metadata(dir.path().join("cache")).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[test]
@@ -188,9 +193,9 @@ mod tests {
         let prefix = IndexPrefix::new(dir.path().join("imageindex"));
         ours::make(&prefix).unwrap();
         symlink(&photos, prefix.thumbnails()).unwrap();
-        let (thumbnails, why) = Thumbnails::of(&prefix, &dir.path().join("cache"));
-        assert!(why.unwrap().source.to_string().contains("it is a link to"));
-        thumbnails.keep(&name, &jpeg(100)).unwrap();
+        let why = Thumbnails::beside(&prefix).unwrap_err();
+        assert!(why.source.to_string().contains("it is a link to"));
+        assert!(Thumbnails::new(Place::Index(prefix), MOST_BYTES).keep(&name, &jpeg(100)).is_err());
         let kept = fs::read(photos.join(&name[..2]).join(file(&name))).unwrap();
         assert_eq!(kept, vec![1; 1000], "nothing was written through the link");
         // A folder that others use too.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use clip::{DecodeLimits, DecodeMode, Picture, decode};
-use common::collection::{Collection, golden};
+use common::collection::{Collection, WORDS, golden, jpeg};
 use common::{Home, Server, exchange, percent};
 use serde_json::{Value, json};
 
@@ -98,7 +98,7 @@ fn what_is_not_in_the_index_or_leads_out_is_not_shown() {
     let photo = golden("grey.jpg");
     fs::write(pictures.root.join("not indexed.jpg"), &photo).unwrap();
     fs::write(home.path("secret.jpg"), &photo).unwrap();
-    let [car, bus, boat, tree, cat] = common::collection::WORDS.map(|words| pictures.picture(words));
+    let [car, bus, boat, tree, cat] = WORDS.map(|words| pictures.picture(words));
     for path in [&car, &bus, &boat] {
         fs::remove_file(path).unwrap();
     }
@@ -106,6 +106,7 @@ fn what_is_not_in_the_index_or_leads_out_is_not_shown() {
     assert!(Command::new("mkfifo").arg(&bus).status().unwrap().success());
     fs::create_dir(&boat).unwrap();
     fs::remove_file(&tree).unwrap();
+    fs::write(&cat, "no picture").unwrap();
     let cases: [(&Path, u16, &str); 12] = [
         (&car, 404, "leads out of the collection"),
         (&bus, 422, "is not a file"),
@@ -170,7 +171,7 @@ fn stats_tell_what_the_index_holds_and_what_its_scores_mean() {
     assert_eq!(stats["years"], json!({"1970": 5}));
     assert_eq!(stats["failures"], json!({"vanished": 2, "undecodable": 1}));
     assert_eq!(stats["model"]["model_name"], "demo");
-    assert_eq!(stats["total_bytes"], common::collection::WORDS.concat().len());
+    assert_eq!(stats["total_bytes"], WORDS.iter().map(|words| jpeg(words).len()).sum::<usize>());
     assert_eq!(stats["background"]["sample"], 5);
     for of in ["words", "pictures"] {
         let scores: Vec<f64> =

@@ -82,6 +82,56 @@ fn a_server_killed_between_two_questions_is_started_again_unseen() {
 }
 
 #[test]
+fn a_strangers_index_answers_and_is_copied_from_once_it_is_trusted() {
+    if protocol::folders::own_uid().unwrap() != 0 {
+        eprintln!("skipped: only root can make files of another user");
+        return;
+    }
+    let home = Home::new();
+    let pictures = Collection::new(&home, "a");
+    let prefix = pictures.prefix.dir().to_str().unwrap();
+    for file in [pictures.prefix.meta(), pictures.prefix.dir().to_owned()] {
+        std::os::unix::fs::chown(file, Some(54_321), None).unwrap();
+    }
+    let ask = ["--text", "a black cat", "--index-prefix", prefix, "--top-k", "1"];
+    for more in [&[][..], &["--json"]] {
+        let output = query(&home, &[&ask[..], more].concat());
+        let (found, notes) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{notes}");
+        assert!(found.contains("a black cat.jpg") && !found.contains("copy"), "{found}");
+        let why: Vec<_> = notes.lines().filter(|line| line.contains("nothing is copied")).collect();
+        assert_eq!(why.len(), 1, "{notes}");
+        assert!(why[0].contains("user 54321") && why[0].ends_with(&format!("query --trust {prefix}")), "{notes}");
+        assert!(!pictures.prefix.results().exists());
+    }
+    let output = query(&home, &["--trust", prefix]);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), ""), "{}", text(&output.stderr));
+    let output = query(&home, &ask);
+    assert!(text(&output.stderr).contains("copied to "), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read_dir(pictures.prefix.results()).unwrap().count(), 1);
+
+    let output = query(&home, &["--trust", home.path("nowhere").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1), "an index that is not there is not trusted");
+}
+
+#[test]
+fn a_folder_for_copies_that_strangers_can_write_is_refused_with_what_to_do() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = Home::new();
+    let pictures = Collection::new(&home, "a");
+    let results = home.path("results");
+    std::fs::create_dir(&results).unwrap();
+    std::fs::set_permissions(&results, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let prefix = pictures.prefix.dir().to_str().unwrap();
+    let output = query(&home, &["a black cat", "--index-prefix", prefix, "--results-dir", results.to_str().unwrap()]);
+    let (found, notes) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{notes}");
+    assert!(found.contains("a black cat.jpg"), "the matches are shown: {found}");
+    assert!(notes.contains("anybody may write") && notes.contains("chmod go-w"), "{notes}");
+    assert_eq!(std::fs::read_dir(&results).unwrap().count(), 0);
+}
+
+#[test]
 fn many_first_questions_at_once_share_one_server() {
     let home = Home::new();
     let pictures = Collection::new(&home, "a");

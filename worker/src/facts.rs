@@ -1,8 +1,6 @@
 //! What this host is like.
 
-use std::env;
 use std::fs;
-use std::path::PathBuf;
 
 use protocol::HostFacts;
 
@@ -30,16 +28,6 @@ pub fn user() -> String {
     let mut fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let own = fields.find(|fields| fields.get(2) == Some(&uid.as_str()));
     own.map_or_else(|| uid.clone(), |fields| fields[0].to_owned())
-}
-
-/// Folder for logs, lists and locks of a worker that was given none.
-pub fn state_dir() -> PathBuf {
-    let absolute = |v| Some(PathBuf::from(v)).filter(|p: &PathBuf| p.is_absolute());
-    env::var_os("XDG_STATE_HOME")
-        .and_then(absolute)
-        .or_else(|| env::var_os("HOME").and_then(absolute).map(|home| home.join(".local/state")))
-        .unwrap_or_else(env::temp_dir)
-        .join("imagefleet")
 }
 
 /// The highest level of x86-64 that this processor has; empty on others.

@@ -22,7 +22,7 @@ mod sort;
 mod walk;
 mod work;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,7 +31,7 @@ use clip::Model;
 use protocol::layout::WorkerPrefix;
 use protocol::{
     Event, Exit, FORMAT_VERSION, IndexPrefix, MOST_METADATA, Root, RunRecord, VERSION, WorkerMeta, absolute, answer,
-    encode_line, tell,
+    encode_line, folders, tell,
 };
 
 pub use args::Args;
@@ -58,18 +58,30 @@ pub fn run(args: Args) -> Exit {
         Some(Job::Bundle { out }) => (Arc::new(Report::new(false, "Bundle".into())), run_bundle(&out)),
         None => {
             pages::ask_for_large_ones();
-            let work_dir = args.encode.work_dir.clone().unwrap_or_else(facts::state_dir);
-            let log = work_dir.join(format!("worker_{}.log", args.encode.worker_id));
-            let report = Report::new(args.encode.events, format!("Worker {}", args.encode.worker_id)).also_to(&log);
-            let report = Arc::new(report);
-            let result = run_encode(args.encode, &work_dir, &report);
-            (report, result)
+            let report = Report::new(args.encode.events, format!("Worker {}", args.encode.worker_id));
+            match work_dir(args.encode.work_dir.as_deref()) {
+                Ok(work_dir) => {
+                    let log = work_dir.join(format!("worker_{}.log", args.encode.worker_id));
+                    let report = Arc::new(report.also_to(&log));
+                    let result = run_encode(args.encode, &work_dir, &report);
+                    (report, result)
+                }
+                Err(error) => (Arc::new(report), Err(error)),
+            }
         }
     };
     result.unwrap_or_else(|error| {
         report.event(&Event::Error { message: format!("{error:#}") });
         Exit::Failed
     })
+}
+
+/// The folder for logs, lists and locks: the one that was given, else the person's own.
+fn work_dir(given: Option<&Path>) -> Result<PathBuf> {
+    given.map_or_else(
+        || folders::state().context("cannot find a folder for logs and locks"),
+        |given| Ok(given.to_owned()),
+    )
 }
 
 fn run_check(args: &args::Check) -> Result<Exit> {
@@ -79,7 +91,7 @@ fn run_check(args: &args::Check) -> Result<Exit> {
         image_name: args.image_name.as_deref(),
         index_dir: args.index_dir.as_deref(),
         token,
-        work_dir: &args.work_dir.clone().unwrap_or_else(facts::state_dir),
+        work_dir: &work_dir(args.work_dir.as_deref())?,
         encoding: &args.encoding,
         users: &args.users,
         extent: match (args.share_only, args.measure) {

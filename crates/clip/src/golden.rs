@@ -11,11 +11,10 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use protocol::{Embedding, hash_hex};
+use protocol::{Embedding, folders, hash_hex};
 use serde::{Deserialize, Serialize};
 
 use crate::encoder::{Choice, EncoderOptions, ImageEncoder, TextEncoder};
-use crate::runtime::user_cache;
 use crate::{DecodeLimits, DecodeMode, Model, ModelError, decode};
 
 macro_rules! pictures {
@@ -84,7 +83,7 @@ impl Golden {
     pub fn of(model: &Model) -> Result<Self, ModelError> {
         let Some(folder) = model.folder() else { return Self::parse(DEMO, Path::new("the program")) };
         let key = hash_hex(folder.as_os_str().as_encoded_bytes());
-        let cached = user_cache().map(|cache| cache.join("imagefleet/golden").join(format!("{key}.json")));
+        let cached = folders::cache().ok().map(|cache| cache.join("golden").join(format!("{key}.json")));
         let places: Vec<PathBuf> = std::iter::once(folder.join(FILE)).chain(cached).collect();
         if let Some(kept) = places.iter().find(|place| place.is_file()) {
             let bytes = fs::read(kept).map_err(|source| ModelError::Read { path: kept.clone(), source })?;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo, Metadata};
 use hf_hub::{Cache, Repo, RepoType};
+use protocol::folders;
 use sha2::{Digest, Sha256};
 
 use crate::ModelError;
@@ -66,6 +67,9 @@ impl HubModel {
     }
 }
 
+/// Where nothing can be, for a person without any folder.
+const NOWHERE: &str = "/dev/null";
+
 /// A hub and this machine's cache of it.
 #[derive(Debug)]
 pub struct Hub {
@@ -79,10 +83,7 @@ impl Hub {
     /// As the hub's own programs find it: `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
     pub fn from_env() -> Self {
         let var = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        let home = var("HF_HOME").map(PathBuf::from).unwrap_or_else(|| {
-            let cache = var("XDG_CACHE_HOME").map(PathBuf::from);
-            cache.or_else(|| Some(env::home_dir()?.join(".cache"))).unwrap_or_default().join("huggingface")
-        });
+        let home = var("HF_HOME").map_or_else(usual_home, PathBuf::from);
         let token_file =
             || fs::read_to_string(var("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from)).ok();
         let token = var("HF_TOKEN").or_else(token_file).map(|token| token.trim().to_owned()).filter(|t| !t.is_empty());
@@ -117,6 +118,9 @@ impl Hub {
             cache: self.cache.clone(),
             reason,
         };
+        if self.cache.starts_with(NOWHERE) {
+            return Err(unavailable("there is no home folder for it: set HOME or HF_HOME".into()));
+        }
         if self.offline {
             return Err(unavailable(
                 "nothing may be fetched now (HF_HUB_OFFLINE, or a look that changes nothing)".into(),
@@ -158,6 +162,14 @@ impl Hub {
         }
         Err(last)
     }
+}
+
+/// Where the hub's programs keep what is theirs if nothing else is said. Never below the current folder: a stranger's
+/// model could lie there.
+fn usual_home() -> PathBuf {
+    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|cache| cache.is_absolute());
+    let cache = cache.or_else(|| Some(folders::home()?.join(".cache"))).or_else(|| folders::cache().ok());
+    cache.unwrap_or_else(|| NOWHERE.into()).join("huggingface")
 }
 
 /// Whether a file is there with its whole length, as far as that is known.

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use ort::environment::Environment;
 use ort::logging::LogLevel;
+use protocol::folders;
 
 use crate::ModelError;
 
@@ -28,7 +29,7 @@ pub fn runtime_path() -> Result<PathBuf, ModelError> {
     }
     let program = env::current_exe().ok().and_then(|p| p.parent().map(PathBuf::from));
     let beside = program.iter().flat_map(|folder| [folder.join(&name), folder.join("../lib").join(&name)]);
-    let cached = user_cache().map(|cache| cache.join("imagefleet/onnxruntime").join(&name));
+    let cached = folders::cache().ok().map(|cache| cache.join("onnxruntime").join(&name));
     let places: Vec<PathBuf> = beside.chain(cached).collect();
     places.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
         let looked: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
@@ -38,15 +39,6 @@ pub fn runtime_path() -> Result<PathBuf, ModelError> {
         );
         ModelError::Runtime { detail }
     })
-}
-
-/// The user's folder for caches: `$XDG_CACHE_HOME`, else the platform's usual one.
-pub(crate) fn user_cache() -> Option<PathBuf> {
-    if let Some(given) = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|p| p.is_absolute()) {
-        return Some(given);
-    }
-    let usual = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
-    Some(env::home_dir()?.join(usual))
 }
 
 /// The process's environment. It is made once; a failure is kept and told again, because the library can be loaded

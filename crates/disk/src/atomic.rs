@@ -185,6 +185,13 @@ pub fn link_or_copy(source: &Path, target: &Path) -> Result<(), Error> {
     temp.publish()
 }
 
+/// Makes `target` a file of its own with the bytes of `source`, by rename.
+pub fn copy(source: &Path, target: &Path) -> Result<(), Error> {
+    let temp = Temp::beside(target)?;
+    copy_synced(source, &temp)?;
+    temp.publish()
+}
+
 fn copy_synced(source: &Path, temp: &Temp) -> Result<(), Error> {
     let mut from = protocol::open_file(source).map_err(Error::io("open", source))?;
     let mut to = temp.create()?;

@@ -12,6 +12,7 @@ mod lock;
 pub mod ours;
 mod sharing;
 pub mod together;
+pub mod trust;
 
 pub use error::Error;
 pub use folder::{Folder, Kind};

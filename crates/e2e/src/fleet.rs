@@ -129,6 +129,16 @@ impl Fleet {
         wait_for("sshd to listen", || TcpStream::connect(("127.0.0.1", port)).is_ok());
     }
 
+    /// Starts a machine's sshd again with one more line in its configuration.
+    pub fn configure(&mut self, i: usize, line: &str) {
+        self.cut(i);
+        let file = self.lab.path(format!("ssh/h{i}.conf"));
+        let config = fs::read_to_string(&file).expect("it was written");
+        fs::write(&file, format!("{config}{line}\n")).expect("it is ours");
+        self.machines[i].sshd = self.sshd(i);
+        self.wait_up(i);
+    }
+
     /// Ends a machine's sshd and the connections that it carries, as if the network were cut.
     pub fn cut(&mut self, i: usize) {
         let carrying = self.connections(i);

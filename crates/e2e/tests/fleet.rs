@@ -219,3 +219,21 @@ fn hostile_names_and_questions_pass_through_ssh_untouched() {
     }
     assert!(!lab.pwned(), "a shell has run a name or a question");
 }
+
+#[test]
+fn a_host_that_forwards_no_sockets_is_asked_all_the_same() {
+    let mut fleet = ready(&[1.0]);
+    fleet.lab.draw("", 10, 1);
+    let said = fleet.lab.index(&[]);
+    assert_eq!(said.code, 0, "{said:?}");
+    for line in ["AllowStreamLocalForwarding no", "DisableForwarding yes"] {
+        fleet.configure(0, line);
+        let asked = ["--worker", "h0", "--json", "--text", "a yellow car", "--top-k", "3"];
+        for times in ["first", "again"] {
+            let said = fleet.lab.query(&asked);
+            assert_eq!((said.code, said.out.lines().count()), (0, 3), "{line}, {times}: {said:?}");
+            assert!(said.err.contains("h0") && said.err.contains("AllowStreamLocalForwarding"), "{said:?}");
+        }
+        fleet.stop_server(0);
+    }
+}

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use protocol::folders;
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::ChildStdin;
@@ -19,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::channel::{Channel, Ended, Incoming};
 use crate::process::Process;
 use crate::ssh::Ssh;
-use crate::{Forward, HostError, HostErrorKind, HostSpec};
+use crate::{Carried, Forward, HostError, HostErrorKind, HostSpec};
 
 /// What a program may say to [`Host::run`].
 const MOST_OUTPUT_BYTES: usize = 64 << 20;
@@ -83,8 +84,14 @@ impl Host {
 
     /// Connects. Nobody is asked for a password, and the host's key must be known. `localhost` needs nothing.
     pub async fn connect_within(spec: &HostSpec, limits: Limits) -> Result<Self, HostError> {
-        let link = if spec.is_local() { Link::Local } else { Link::Ssh(Arc::new(Ssh::connect(spec, limits).await?)) };
-        Ok(Self { limits, link })
+        if !spec.is_local() {
+            return Ok(Self { limits, link: Link::Ssh(Arc::new(Ssh::connect(spec, limits).await?)) });
+        }
+        if spec.work_dir.is_none() {
+            let homeless = |e| HostError::new(&spec.name, HostErrorKind::Other, "find a folder for lists and logs", e);
+            folders::state().map_err(homeless)?;
+        }
+        Ok(Self { limits, link: Link::Local })
     }
 
     /// Connects as [`Host::connect`] does, over the connection that another program left, if it stands, and leaves it
@@ -118,6 +125,11 @@ impl Host {
     ) -> Result<Output, HostError> {
         let task = format!("run {program}");
         self.exchange(&task, program, args, input, MOST_OUTPUT_BYTES, Clock::whole(limit)).await
+    }
+
+    /// Starts a program whose standard input and output are a stream.
+    pub async fn carry(&self, program: &str, args: &[OsString]) -> Result<Carried, HostError> {
+        self.process(program, args, "").await.map(Carried::by)
     }
 
     /// Starts a program that takes commands and tells events; what it says goes to `incoming`, marked with `tag`, and

@@ -3,10 +3,15 @@
 use std::path::PathBuf;
 
 use crate::hosts_words::quoted;
-use crate::{NoProgram, PathMap, state};
+use protocol::folders;
+
+use crate::{NoProgram, PathMap};
 
 /// Where lists, logs and programs are on a host whose line names no work_dir: below the home folder.
 const WORK_DIR: &str = ".local/state/imagefleet";
+
+/// Where nothing can be written, for a machine whose person has no folder; connecting to it says so.
+const NOWHERE: &str = "/dev/null/imagefleet";
 
 /// One machine, with the defaults of the `*` line filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,7 +83,9 @@ impl HostSpec {
     pub fn work(&self, below: &str) -> String {
         let dir = match (&self.work_dir, self.is_local()) {
             (Some(dir), _) => dir.clone(),
-            (None, true) => state::state_dir().to_string_lossy().into_owned(),
+            (None, true) => {
+                folders::state().map_or_else(|_| NOWHERE.to_owned(), |folder| folder.to_string_lossy().into_owned())
+            }
             (None, false) => WORK_DIR.to_owned(),
         };
         if below.is_empty() { dir } else { format!("{dir}/{below}") }

@@ -6,8 +6,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use protocol::folders;
+
 use crate::hosts::{Hosts, HostsError};
-use crate::{HostSpec, PathMap, state, trust};
+use crate::{HostSpec, PathMap, trust};
 
 /// A list of machines is a few kilobytes.
 const MOST_BYTES: u64 = 16 << 20;
@@ -47,11 +49,11 @@ impl HostsFile {
         if let Some(path) = named {
             return Some(Self { path: path.to_owned(), chosen: Chosen::Named });
         }
-        let places =
-            [(PathBuf::from("./hosts"), Chosen::Here), (state::config_dir().join("hosts"), Chosen::Configured)];
+        let configured = folders::config().map(|folder| (folder.join("hosts"), Chosen::Configured));
+        let places = [Some((PathBuf::from("./hosts"), Chosen::Here)), configured];
         // A link that leads nowhere, as far as this person may see, is no less there.
         let there = |path: &Path| path.metadata().map_or_else(|_| path.is_symlink(), |found| found.is_file());
-        places.into_iter().find(|(path, _)| there(path)).map(|(path, chosen)| Self { path, chosen })
+        places.into_iter().flatten().find(|(path, _)| there(path)).map(|(path, chosen)| Self { path, chosen })
     }
 
     /// Reads it. One that was not named, and that somebody else could have written, is refused.

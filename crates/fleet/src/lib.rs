@@ -3,6 +3,7 @@
 //! No native code, and nothing that only Linux has: `controller` and `query` run on a Mac.
 #![warn(missing_docs)]
 
+mod carried;
 mod channel;
 mod forward;
 mod host;
@@ -22,6 +23,7 @@ mod ssh;
 pub mod state;
 mod trust;
 
+pub use carried::Carried;
 pub use channel::{Channel, Ended, Incoming};
 pub use forward::Forward;
 pub use host::{Content, Host, Limits};

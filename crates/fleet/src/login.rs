@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::path::{Path, PathBuf};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
-use std::{env, os::unix::process::CommandExt};
 
+use protocol::folders::expand_home;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
@@ -128,14 +128,6 @@ pub(crate) fn name(ssh: &mut Command, spec: &HostSpec) {
         ssh.arg("-F").arg(expand_home(file));
     }
     ssh.args(["--", &spec.name]);
-}
-
-/// `~/` as a shell would read it, because no shell does.
-pub(crate) fn expand_home(file: &Path) -> PathBuf {
-    match (file.strip_prefix("~"), env::var_os("HOME")) {
-        (Ok(rest), Some(home)) => Path::new(&home).join(rest),
-        _ => file.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use protocol::socket;
+use protocol::folders::expand_home;
+use protocol::{folders, socket};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::login::expand_home;
 use crate::master::{Session, briefly};
 use crate::process::{Far, Process};
 use crate::remote::{Beginning, Token};
@@ -306,12 +306,5 @@ fn by_hand(spec: &HostSpec) -> String {
 
 /// A folder for sockets that is closed to others and short enough for ssh on macOS too.
 pub(crate) fn control_folder() -> io::Result<PathBuf> {
-    let short = |dir: &PathBuf| dir.as_os_str().len() + CONTROL_NAME_BYTES <= socket::LONGEST_SOCKET_PATH;
-    let usual = socket::default_socket()?.parent().map(Path::to_path_buf);
-    let folder = match usual.filter(short) {
-        Some(folder) => folder,
-        None => PathBuf::from(format!("/tmp/imagefleet-{}", socket::own_uid()?)),
-    };
-    socket::prepare_folder(&folder.join("-"))?;
-    Ok(folder)
+    folders::sockets(socket::LONGEST_SOCKET_PATH - CONTROL_NAME_BYTES)
 }

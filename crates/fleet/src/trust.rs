@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::{env, fmt};
 
-use protocol::socket;
+use protocol::folders;
 
 /// Links that lead on to links, at most.
 const MOST_LINKS: usize = 40;
@@ -91,7 +91,7 @@ struct Group {
 
 impl People {
     fn here() -> io::Result<Self> {
-        let own = socket::own_uid()?;
+        let own = folders::own_uid()?;
         // Only root has been given somebody else's power by sudo.
         let caller = env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok()).filter(|_| own == 0);
         let trusted = [own, 0].into_iter().chain(caller).collect();

@@ -12,6 +12,7 @@ use crate::bits::Bits;
 use crate::error::FileKind;
 use crate::files::{Files, SegmentFiles};
 use crate::first_pass;
+use crate::in_use::InUse;
 use crate::mapped::MappedVectors;
 use crate::meta_file::read_meta;
 use crate::scan::{Hit, Keep, Scan};
@@ -38,6 +39,8 @@ pub(crate) struct OpenSegment {
     faiss: PathBuf,
     checksum: String,
     checked: bool,
+    /// Dropped last: until then nobody removes the files.
+    _in_use: InUse,
 }
 
 /// How often a generation may be replaced and removed while it is being opened.
@@ -45,7 +48,7 @@ const ATTEMPTS: usize = 3;
 
 impl Index {
     /// Opens the current generation. Its private snapshot is kept under `cache_dir`, on a disk of this host; older
-    /// snapshots of the same index are removed.
+    /// snapshots of the same index are removed as soon as nobody uses them.
     pub fn open(prefix: &IndexPrefix, cache_dir: &Path) -> Result<Self, IndexError> {
         let mut attempt = 1;
         loop {
@@ -88,6 +91,7 @@ impl Index {
                 faiss: segment.faiss,
                 checksum: listed.faiss_checksum.clone(),
                 checked: segment.checked_now,
+                _in_use: segment.in_use,
             });
             files.push(SegmentFiles { first_row, rows: segment.rows, paths: segment.paths, facts: segment.facts });
             first_row += segment.rows;

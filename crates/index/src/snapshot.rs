@@ -1,9 +1,10 @@
-//! This host's private copy of a generation, so that no page of a mapped file lies on a share and nobody removes it.
+//! This host's private copy of a generation, so that no page of a mapped file lies on a share and nobody removes it. Each
+//! segment has a folder of its own, named by what is in it, so that what two generations share is copied once.
 //!
-//! Vectors and bits are hard links to the segment's files if the cache is on the same file system, else copies; of the
-//! parquet file only the paths and facts are kept.
+//! Vectors and bits are hard links to the segment's files if the cache is on the same file system and the files are ours,
+//! else copies; of the parquet file only the paths and facts are kept.
 //!
-//! Vectors are compared with their checksum before they first answer. `seg-K.checked` then says which file that was, by its
+//! Vectors are compared with their checksum before they first answer. `seg.checked` then says which file that was, by its
 //! length, number and time: the next opening believes it, and [`crate::Index::check`] compares again while it answers.
 
 use std::fs;
@@ -11,16 +12,20 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use disk::atomic::{self, Temp};
-use protocol::{FirstPassMeta, IndexMeta, IndexPrefix};
+use protocol::{FirstPassMeta, IndexMeta, IndexPrefix, SegmentMeta};
 
 use crate::IndexError;
 use crate::bits::Bits;
 use crate::error::FileKind;
 use crate::facts_file::{FactsFile, FactsWriter};
+use crate::in_use::{InUse, tidy};
 use crate::meta_file::{Segment, segments};
 use crate::paths_file::{PathsFile, PathsWriter};
 use crate::row_reader::RowFile;
 use crate::row_writer::hash_file;
+
+/// Changes with what is in a segment's folder: programs of two versions may work beside each other.
+const LAYOUT: &str = "2";
 
 /// What is wrong with a file whose bytes changed.
 pub(crate) const DAMAGED: &str = "its bytes do not fit the checksum in the index's metadata";
@@ -36,38 +41,36 @@ pub(crate) struct SnapshotSegment {
     pub bits: Option<Result<Bits, IndexError>>,
     /// Whether the vectors were compared with their checksum just now, and not by an earlier opening.
     pub checked_now: bool,
+    /// Nobody removes the files as long as this lives.
+    pub in_use: InUse,
 }
 
-/// Makes the snapshot of a generation, or finds it made. Snapshots of older generations are removed.
+/// Makes the snapshot of a generation, or finds it made. Those of older generations are removed, as soon as nobody uses
+/// them.
 pub(crate) fn take(
     prefix: &IndexPrefix,
     meta: &IndexMeta,
     cache_dir: &Path,
 ) -> Result<Vec<SnapshotSegment>, IndexError> {
     let of_index = cache_dir.join(index_name(prefix));
-    let name = snapshot_name(meta);
-    let dir = of_index.join(&name);
-    atomic::create_dir(&dir)?;
-    let taken = segments(prefix, meta)
-        .iter()
-        .enumerate()
-        .map(|(number, segment)| take_segment(segment, &meta.root, &dir, number))
-        .collect::<Result<Vec<_>, _>>()?;
-    for old in fs::read_dir(&of_index).into_iter().flatten().flatten() {
-        if *old.file_name() != *name {
-            let _ = fs::remove_dir_all(old.path());
-        }
-    }
+    let segments = segments(prefix, meta);
+    let folders: Vec<_> = segments.iter().map(|segment| segment_folder(&segment.meta, &meta.root)).collect();
+    let taking = segments.iter().zip(&folders);
+    let taking = taking.map(|(segment, name)| take_segment(segment, &meta.root, &of_index.join(name)));
+    let taken = taking.collect::<Result<Vec<_>, _>>()?;
+    tidy(&of_index, &folders);
     Ok(taken)
 }
 
-fn take_segment(segment: &Segment, root: &str, dir: &Path, number: usize) -> Result<SnapshotSegment, IndexError> {
-    let (faiss, mark) = (dir.join(format!("seg-{number}.faiss")), checked_beside(dir, number));
+fn take_segment(segment: &Segment, root: &str, dir: &Path) -> Result<SnapshotSegment, IndexError> {
+    let in_use = InUse::make(dir)?;
+    let faiss = dir.join("seg.faiss");
+    let mark = faiss.with_extension("checked");
     let checked_now = !fs::read_to_string(&mark).is_ok_and(|mark| stamp(&faiss).is_some_and(|now| now == mark));
     let rows = segment.meta.rows;
     if checked_now {
         if !is_whole(&faiss, segment)? {
-            atomic::link_or_copy(&segment.faiss, &faiss)?;
+            bring(&segment.faiss, &faiss)?;
             if !is_whole(&faiss, segment)? {
                 let _ = atomic::remove_file(&faiss);
                 return Err(FileKind::Generation.damaged(&segment.faiss, DAMAGED));
@@ -77,11 +80,24 @@ fn take_segment(segment: &Segment, root: &str, dir: &Path, number: usize) -> Res
             atomic::write(&mark, stamp.as_bytes())?;
         }
     }
-    let target = dir.join(format!("seg-{number}.bits"));
+    let target = faiss.with_extension("bits");
     let bits = segment.meta.first_pass.as_ref().map(|meta| take_bits(segment, meta, &target));
-    let [paths, facts] = ["paths", "facts"].map(|extension| dir.join(format!("seg-{number}.{extension}")));
+    let [paths, facts] = ["paths", "facts"].map(|extension| faiss.with_extension(extension));
     let (paths, facts) = take_files(segment, root, &paths, &facts)?;
-    Ok(SnapshotSegment { faiss, paths, facts, rows, bits, checked_now })
+    Ok(SnapshotSegment { faiss, paths, facts, rows, bits, checked_now, in_use })
+}
+
+/// Brings a file of a segment here. A file of somebody else's is copied: who has it can shorten it, which would end a
+/// process that maps it.
+fn bring(source: &Path, target: &Path) -> Result<(), IndexError> {
+    let own = protocol::folders::own_uid().ok();
+    let is_own = fs::metadata(source).is_ok_and(|found| found.uid() == 0 || Some(found.uid()) == own);
+    if is_own {
+        atomic::link_or_copy(source, target)?
+    } else {
+        atomic::copy(source, target)?
+    }
+    Ok(())
 }
 
 fn take_files(segment: &Segment, root: &str, paths: &Path, facts: &Path) -> Result<(PathsFile, FactsFile), IndexError> {
@@ -124,7 +140,7 @@ fn take_bits(segment: &Segment, meta: &FirstPassMeta, target: &Path) -> Result<B
     match open_bits(target, segment, meta) {
         Ok(bits) => Ok(bits),
         Err(_) => {
-            atomic::link_or_copy(&segment.bits, target)?;
+            bring(&segment.bits, target)?;
             open_bits(target, segment, meta)
         }
     }
@@ -144,10 +160,6 @@ fn open_bits(path: &Path, segment: &Segment, meta: &FirstPassMeta) -> Result<Bit
 /// Takes back that a segment's vectors are as they should be, so that the next opening compares them.
 pub(crate) fn distrust(faiss: &Path) {
     let _ = atomic::remove_file(&faiss.with_extension("checked"));
-}
-
-fn checked_beside(dir: &Path, number: usize) -> PathBuf {
-    dir.join(format!("seg-{number}.checked"))
 }
 
 /// What changes when another file takes a file's place, or when somebody writes to it.
@@ -170,8 +182,9 @@ fn index_name(prefix: &IndexPrefix) -> String {
     protocol::hash_hex(absolute.as_os_str().as_encoded_bytes())
 }
 
-/// An index that was deleted and built again has the same numbers, but not the same checksums.
-fn snapshot_name(meta: &IndexMeta) -> String {
-    let sums: String = meta.segments.iter().map(|s| format!("{}{}", s.faiss_checksum, s.parquet_checksum)).collect();
-    format!("gen-{}-{}", meta.generation, &protocol::hash_hex(sums.as_bytes())[..8])
+/// A segment's folder, by all that decides what is in it.
+fn segment_folder(segment: &SegmentMeta, root: &str) -> String {
+    let bits = segment.first_pass.as_ref().map_or("", |first_pass| &first_pass.bits_checksum);
+    let all = [LAYOUT, &segment.faiss_checksum, &segment.parquet_checksum, bits, root].join("\0");
+    protocol::hash_hex(all.as_bytes())
 }

@@ -190,7 +190,7 @@ fn vectors_that_changed_behind_an_unchanged_time_are_noticed_while_they_answer_a
     let first = open().unwrap();
     first.check().unwrap();
     let of_index = place.cache().join(&names(&place.cache())[0]);
-    let private = of_index.join(&names(&of_index)[0]).join("seg-0.faiss");
+    let private = of_index.join(&names(&of_index)[0]).join("seg.faiss");
     let time = fs::metadata(&private).unwrap().modified().unwrap();
     let mut bytes = fs::read(&private).unwrap();
     bytes[500] ^= 1;
@@ -218,7 +218,7 @@ fn another_file_in_the_place_of_the_private_one_is_compared_at_the_opening() {
     let place = built(&(0..50).map(|i| row(&format!("{i:02}.jpg"), 1, 32)).collect::<Vec<_>>(), 32);
     drop(Index::open(&place.prefix, &place.cache()).unwrap());
     let of_index = place.cache().join(&names(&place.cache())[0]);
-    let private = of_index.join(&names(&of_index)[0]).join("seg-0.faiss");
+    let private = of_index.join(&names(&of_index)[0]).join("seg.faiss");
     let mut bytes = fs::read(&private).unwrap();
     bytes[500] ^= 1;
     fs::remove_file(&private).unwrap();

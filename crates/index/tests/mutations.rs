@@ -161,14 +161,14 @@ fn damaged_snapshots_are_made_again_or_refused() {
         let query = vector_of("d/1.jpg", 1, DIM);
         Index::open(&place.prefix, &place.cache()).unwrap();
         let of_index = place.cache().join(&names(&place.cache())[0]);
-        let paths = of_index.join(&names(&of_index)[0]).join("seg-0.paths");
+        let paths = of_index.join(&names(&of_index)[0]).join("seg.paths");
         let whole = fs::read(&paths).unwrap();
         let mut numbers = Numbers::new(10);
         for _ in 0..COPIES {
             fs::write(&paths, damage::bytes(&whole, &mut numbers)).unwrap();
             let index = Index::open(&place.prefix, &place.cache()).unwrap();
             if let Err(error) = index.search(&query, 9) {
-                assert!(error.to_string().contains("seg-0.paths"), "{error}");
+                assert!(error.to_string().contains("seg.paths"), "{error}");
             }
         }
     });

@@ -87,8 +87,10 @@ fn an_open_index_survives_the_next_generation_and_the_removal_of_its_own() {
     let query = vector_of("a.jpg", 1, 4);
     assert_eq!(old.search(&query, 9).unwrap().len(), 1);
     assert_eq!(new.search(&query, 9).unwrap().len(), 2);
-    let snapshots: Vec<_> = names(&place.cache()).iter().flat_map(|n| names(&place.cache().join(n))).collect();
-    assert_eq!(snapshots.len(), 1, "older snapshots are removed: {snapshots:?}");
+    let snapshots = || names(&place.cache()).iter().flat_map(|n| names(&place.cache().join(n))).count();
+    assert_eq!(snapshots(), 2, "one that is in use stays");
+    drop(old);
+    assert_eq!(snapshots(), 1, "an older one goes with its last user");
 }
 
 #[test]
@@ -98,8 +100,8 @@ fn what_is_missing_of_a_snapshot_is_made_anew() {
     drop(Index::open(&place.prefix, &place.cache()).unwrap());
     let of_index = place.cache().join(&names(&place.cache())[0]);
     let snapshot = of_index.join(&names(&of_index)[0]);
-    assert_eq!(names(&snapshot), ["seg-0.checked", "seg-0.facts", "seg-0.faiss", "seg-0.paths"]);
-    for file in ["seg-0.facts", "seg-0.paths"] {
+    assert_eq!(names(&snapshot), ["seg.checked", "seg.facts", "seg.faiss", "seg.paths"]);
+    for file in ["seg.facts", "seg.paths"] {
         for cut in [true, false] {
             match cut {
                 true => std::fs::write(snapshot.join(file), [0; 40]).unwrap(),
@@ -144,6 +146,6 @@ fn vectors_are_mapped_from_the_private_snapshot() {
     let index = Index::open(&place.prefix, &place.cache()).unwrap();
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let cache = place.cache();
-    assert!(maps.lines().any(|l| l.contains(cache.to_str().unwrap()) && l.ends_with("seg-0.faiss")), "{maps}");
+    assert!(maps.lines().any(|l| l.contains(cache.to_str().unwrap()) && l.ends_with("seg.faiss")), "{maps}");
     assert_eq!(index.search(&rows[3].embedding, 1).unwrap()[0].1, "/photos/3.jpg");
 }

@@ -6,10 +6,12 @@
 
 mod bounded;
 mod chunk;
+mod content;
 mod embedding;
 mod exit;
 mod failure;
 mod file_facts;
+pub mod folders;
 mod image_path;
 pub mod layout;
 mod list;
@@ -28,6 +30,7 @@ pub mod stats;
 
 pub use bounded::{MOST_METADATA, is_file, lines, no_file, open_file, read_all, read_file};
 pub use chunk::{Chunk, Chunker, chunk_name};
+pub use content::{TELLING_BYTES, begins_as_picture};
 pub use embedding::{Embedding, NotAVector};
 pub use exit::Exit;
 pub use failure::{Failure, FailureKind, Judged};

@@ -364,14 +364,32 @@ pub struct CopyRequest {
     pub stamp: String,
     /// Where the server's host sees the root, if it is not at its canonical path.
     pub root_here: Option<String>,
+    /// What the asker answers for, because this host cannot tell.
+    #[serde(default)]
+    pub vouched: Vouched,
+}
+
+/// What an asker knows to be trustworthy although the server's host may see it as a stranger's. Hosts may see other owners
+/// of the files of a share than the asker's machine does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Vouched {
+    /// The asker trusts who made the index.
+    pub index: bool,
+    /// The folder for the copies is the asker's own.
+    pub folder: bool,
 }
 
 /// What became of the copies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CopyResponse {
-    /// For each path of the request, in its order.
+    /// For each path of the request, in its order; none if the index is not trusted.
     pub copies: Vec<Copied>,
+    /// Why the index is not trusted, which an asker's [`Vouched::index`] changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distrusted: Option<String>,
 }
 
 /// One copy.

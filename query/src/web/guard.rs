@@ -31,6 +31,11 @@ pub enum Admitted {
 pub enum Refused {
     #[error("this page is served as 127.0.0.1 and localhost alone")]
     Host,
+    #[error(
+        "this page is served on port {own}, but was asked for on port {asked}; through a tunnel both must be the same: \
+         ssh -L {own}:127.0.0.1:{own} HOST, or start it with: query --web --port {asked}"
+    )]
+    Port { own: u16, asked: u16 },
     #[error("another page asks; open the link by putting it into the address bar")]
     Origin,
     #[error("this link is not the one that query --web printed, or was good only once")]
@@ -60,13 +65,21 @@ impl Guard {
         format!("http://127.0.0.1:{}/{secret}", self.port)
     }
 
+    /// Why a request under this name is refused. A tunnel whose ends have two ports is an honest mistake.
+    fn wrong_host(&self, host: &str) -> Refused {
+        match port_here(host).filter(|asked| *asked != self.port) {
+            Some(asked) => Refused::Port { own: self.port, asked },
+            None => Refused::Host,
+        }
+    }
+
     /// Lets a request in, or says why not.
     pub fn check(&self, request: &Parts) -> Result<Admitted, Refused> {
         let host = only(&request.headers, "host").ok_or(Refused::Host)?.unwrap_or_default();
         let named = ["127.0.0.1", "localhost"].map(|name| format!("{name}:{}", self.port));
         // A target with a host of its own would be one that a proxy is asked for.
         if request.uri.authority().is_some() || !named.iter().any(|name| name.eq_ignore_ascii_case(host)) {
-            return Err(Refused::Host);
+            return Err(self.wrong_host(host));
         }
         let origin = only(&request.headers, "origin").ok_or(Refused::Origin)?;
         let site = only(&request.headers, "sec-fetch-site").ok_or(Refused::Origin)?;
@@ -85,6 +98,13 @@ impl Guard {
             None => Err(Refused::Token),
         }
     }
+}
+
+/// The port of this machine that a `Host` names.
+fn port_here(host: &str) -> Option<u16> {
+    let (name, port) = host.split_once(':').unwrap_or((host, "80"));
+    let is_here = ["127.0.0.1", "localhost"].iter().any(|here| here.eq_ignore_ascii_case(name));
+    port.parse().ok().filter(|_| is_here)
 }
 
 /// A header's value, which may be absent. `None` if it is there twice or is no text.
@@ -171,9 +191,13 @@ mod tests {
     #[test]
     fn another_host_is_refused_however_it_is_named() {
         let guard = Guard::new(8080).unwrap();
-        for host in ["evil.example:8080", "127.0.0.1", "127.0.0.1:80", "127.0.0.1:8080.evil.example", "[::1]:8080", ""]
+        for host in ["evil.example:8080", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:8080.evil.example", "[::1]:8080", ""]
         {
             assert_eq!(check(&guard, &guard.home(), &[("host", host)]), Err(Refused::Host), "{host}");
+        }
+        for (host, asked) in [("127.0.0.1", 80), ("127.0.0.1:81", 81), ("LocalHost:9090", 9090)] {
+            let got = check(&guard, &guard.home(), &[("host", host)]);
+            assert_eq!(got, Err(Refused::Port { own: 8080, asked }), "{host}");
         }
         assert_eq!(check(&guard, &guard.home(), &[]), Err(Refused::Host));
         let twice = [("host", "127.0.0.1:8080"), ("host", "127.0.0.1:8080")];

@@ -1,28 +1,33 @@
 //! What the page may ask for: its own files, a search, and pictures of the index. Nothing else is passed on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Query, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
 use axum::http::request::Builder;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use hyper::Method;
 use hyper::body::Bytes;
 use protocol::search::{ApiError, Match, SearchRequest, SearchResponse};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
+use crate::web::door::Mark;
 use crate::web::guard::{Admitted, Guard};
 use crate::web::upstream::Upstream;
 
 /// A question may hold some pictures' files.
 const QUESTION_BYTES: usize = 64 << 20;
+/// How long a question may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The page's files: name, type and text.
 const FILES: [(&str, &str, &str); 8] = [
@@ -78,9 +83,18 @@ pub fn router(site: Arc<Site>) -> Router {
         .with_state(site)
 }
 
-async fn admit(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+async fn admit(
+    State(site): State<Arc<Site>>,
+    Extension(connection): Extension<Mark>,
+    request: Request,
+    next: Next,
+) -> Response {
     let (head, body) = request.into_parts();
-    let mut response = match site.guard.check(&head) {
+    let admitted = site.guard.check(&head);
+    if admitted.is_ok() {
+        connection.known();
+    }
+    let mut response = match admitted {
         Ok(Admitted::Known) => next.run(Request::from_parts(head, body)).await,
         Ok(Admitted::Once) => Redirect::to(&site.guard.home()).into_response(),
         Err(refused) => (StatusCode::FORBIDDEN, format!("{refused}\n")).into_response(),
@@ -144,11 +158,10 @@ struct FoundHere {
     here: String,
 }
 
-async fn search(
-    State(site): State<Arc<Site>>,
-    body: Result<Json<SearchRequest>, JsonRejection>,
-) -> Result<Response, Refusal> {
-    let Json(mut question) = body?;
+async fn search(State(site): State<Arc<Site>>, request: Request) -> Result<Response, Refusal> {
+    let late = |_| Refusal(StatusCode::REQUEST_TIMEOUT, "the question did not arrive; send it again".to_owned());
+    let arrived = timeout(PATIENCE, Json::<SearchRequest>::from_request(request, &())).await.map_err(late)?;
+    let Json(mut question) = arrived?;
     let place = site.server.place();
     let paths = place.paths();
     for folder in &mut question.filters.under {

@@ -15,8 +15,9 @@ use crate::ask::AskError;
 use crate::paths::Paths;
 use crate::session::{Session, Target};
 
-/// Requests at once; a browser has six connections to a host.
-const AT_ONCE: usize = 16;
+/// Requests at once, as many as a browser has connections to a host. An sshd takes ten sessions on a connection, and each
+/// of these may be one.
+const AT_ONCE: usize = 6;
 
 /// The server of an index.
 pub struct Upstream {

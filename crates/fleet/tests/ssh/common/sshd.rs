@@ -200,7 +200,7 @@ pub fn keygen(path: &Path) {
 }
 
 fn is_root() -> bool {
-    protocol::socket::own_uid().unwrap() == 0
+    protocol::folders::own_uid().unwrap() == 0
 }
 
 fn append(path: &Path, text: &str) {
