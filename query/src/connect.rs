@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::ask::Connection;
-use crate::tell::note;
+use protocol::note;
 
 /// A server listens within milliseconds; what takes longer is a machine in trouble.
 const PATIENCE: Duration = Duration::from_secs(40);

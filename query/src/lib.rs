@@ -34,13 +34,13 @@ use std::time::Instant;
 
 use anyhow::Result;
 use fleet::{Hosts, HostsError};
-use protocol::Exit;
+use protocol::{Exit, note};
 
 pub use crate::args::Args;
 use crate::args::Asked;
 use crate::last::Last;
 use crate::session::{Session, Target};
-use crate::tell::{LOADING, note, patiently};
+use crate::tell::{LOADING, patiently};
 use crate::web::Upstream;
 
 /// Something that the person can put right on the command line.

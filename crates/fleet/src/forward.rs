@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::master::Session;
 use crate::ssh::Ssh;
 
 /// A Unix socket here that leads to one on a host. Closed when dropped, unless it is kept; connections that stand
@@ -10,7 +11,7 @@ use crate::ssh::Ssh;
 #[derive(Debug)]
 pub struct Forward {
     path: PathBuf,
-    far: Option<(Arc<Ssh>, String)>,
+    far: Option<(Arc<Ssh>, Arc<Session>, String)>,
 }
 
 impl Forward {
@@ -19,8 +20,8 @@ impl Forward {
         Self { path, far: None }
     }
 
-    pub(crate) fn to(path: PathBuf, ssh: Arc<Ssh>, there: &str) -> Self {
-        Self { path, far: Some((ssh, there.to_owned())) }
+    pub(crate) fn to(path: PathBuf, ssh: Arc<Ssh>, session: Arc<Session>, there: &str) -> Self {
+        Self { path, far: Some((ssh, session, there.to_owned())) }
     }
 
     /// The socket to connect to, in a folder that is closed to others.
@@ -31,8 +32,8 @@ impl Forward {
 
 impl Drop for Forward {
     fn drop(&mut self) {
-        if let Some((ssh, there)) = &self.far {
-            ssh.end_forward(&self.path, there);
+        if let Some((ssh, session, there)) = &self.far {
+            ssh.end_forward(session, &self.path, there);
         }
     }
 }

@@ -6,19 +6,19 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use protocol::folders;
 use tokio::fs::File;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::ChildStdin;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
 
 use crate::channel::{Channel, Ended, Incoming};
+use crate::exchange::{Clock, Input, feed, talk};
 use crate::process::Process;
+use crate::remote::Log;
 use crate::ssh::Ssh;
 use crate::{Carried, Forward, HostError, HostErrorKind, HostSpec};
 
@@ -58,12 +58,15 @@ pub struct Limits {
     /// A machine that gives no sign of life for so long is lost (unless the person's ssh configuration sets another
     /// ServerAliveCountMax than the usual 3).
     pub silence: Duration,
+    /// A connection that nobody has used for so long is closed, also if its owner was killed. Whoever needs it again makes
+    /// it again.
+    pub idle: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { connect: seconds(10), answer: seconds(60), silence: seconds(15) }
+        Self { connect: seconds(10), answer: seconds(60), silence: seconds(15), idle: seconds(60) }
     }
 }
 
@@ -124,7 +127,23 @@ impl Host {
         limit: Duration,
     ) -> Result<Output, HostError> {
         let task = format!("run {program}");
-        self.exchange(&task, program, args, input, MOST_OUTPUT_BYTES, Clock::whole(limit)).await
+        self.exchange(&task, program, args, Input::whole(input), MOST_OUTPUT_BYTES, Clock::whole(limit)).await
+    }
+
+    /// Runs a program as [`Host::run`] does, one of ours that wants to be attended: once it has its input, an empty line now
+    /// and then tells it that somebody still waits for its result. When `until` is over its standard input is closed,
+    /// which asks it to end; so does a connection that breaks.
+    pub async fn attend(
+        &self,
+        program: &str,
+        args: &[OsString],
+        input: &[u8],
+        limit: Duration,
+        until: impl Future<Output = ()>,
+    ) -> Result<Output, HostError> {
+        let task = format!("run {program}");
+        let clock = Clock::whole(limit);
+        self.exchange(&task, program, args, Input { from: input, until: Some(until) }, MOST_OUTPUT_BYTES, clock).await
     }
 
     /// Starts a program whose standard input and output are a stream.
@@ -145,8 +164,23 @@ impl Host {
         tag: usize,
         incoming: mpsc::Sender<(usize, Incoming)>,
     ) -> Channel {
-        let (host, program, args, log) = (self.clone(), program.to_owned(), args.to_owned(), log.to_owned());
-        Channel::to(async move { host.process(&program, &args, &log).await }, tag, incoming)
+        self.start_shown(program, args, log, "", tag, incoming)
+    }
+
+    /// The same; the log gets `shown` for another name, which takes the place of what has that name.
+    pub fn start_shown(
+        &self,
+        program: &str,
+        args: &[OsString],
+        log: &str,
+        shown: &str,
+        tag: usize,
+        incoming: mpsc::Sender<(usize, Incoming)>,
+    ) -> Channel {
+        let (host, program, args) = (self.clone(), program.to_owned(), args.to_owned());
+        let (file, shown) = (log.to_owned(), shown.to_owned());
+        let starting = async move { host.process(&program, &args, Log { file: &file, shown: &shown }).await };
+        Channel::to(starting, tag, incoming)
     }
 
     /// Writes a file there with these permissions, as 0o644. Its folder is made. It appears whole or not at all.
@@ -169,7 +203,7 @@ impl Host {
         let (mode, size) = (format!("{mode:o}"), size_bytes.to_string());
         let args = ["-c", PUT, "sh", to, &mode, &size, &temporary].map(OsString::from);
         let clock = Clock::still(self.limits.answer);
-        let output = self.exchange(&task, "sh", &args, input, 0, clock).await?;
+        let output = self.exchange(&task, "sh", &args, Input::whole(input), 0, clock).await?;
         self.succeeded(&output, task)
     }
 
@@ -177,7 +211,8 @@ impl Host {
     pub async fn get(&self, from: &str, most_bytes: usize) -> Result<Vec<u8>, HostError> {
         let task = format!("read {from}");
         let args = ["--", from].map(OsString::from);
-        let output = self.exchange(&task, "cat", &args, &b""[..], most_bytes, Clock::still(self.limits.answer)).await?;
+        let clock = Clock::still(self.limits.answer);
+        let output = self.exchange(&task, "cat", &args, Input::whole(&b""[..]), most_bytes, clock).await?;
         self.succeeded(&output, task)?;
         Ok(output.stdout)
     }
@@ -185,21 +220,23 @@ impl Host {
     /// Makes a Unix socket there reachable here. That nothing listens there shows when it is connected to.
     pub async fn forward(&self, socket: &str) -> Result<Forward, HostError> {
         let Some(ssh) = self.can_forward(socket)? else { return Ok(Forward::open(socket.into())) };
-        let here = ssh.socket_path();
-        ssh.forward(&here, socket).await?;
-        Ok(Forward::to(here, Arc::clone(ssh), socket))
+        let session = ssh.connected(&format!("reach {socket}")).await?;
+        let here = session.folder().join(ssh.new_name());
+        ssh.forward(&session, &here, socket).await?;
+        Ok(Forward::to(here, Arc::clone(ssh), session, socket))
     }
 
     /// The same for as long as a connection of [`Host::connect_kept`] stands: [`crate::kept_socket`] finds it by the name
     /// of the socket's file.
     pub async fn forward_kept(&self, socket: &str) -> Result<Forward, HostError> {
         let Some(ssh) = self.can_forward(socket)? else { return Ok(Forward::open(socket.into())) };
-        let here = ssh.socket_named(socket.rsplit('/').next().unwrap_or_default());
+        let session = ssh.connected(&format!("reach {socket}")).await?;
+        let here = session.folder().join(socket.rsplit('/').next().unwrap_or_default());
         // One that is there already is no error, if it leads to the same socket.
-        if ssh.forward(&here, socket).await.is_err() {
+        if ssh.forward(&session, &here, socket).await.is_err() {
             // It led to another, or cannot be removed; then what follows tells.
             let _ = fs::remove_file(&here);
-            ssh.forward(&here, socket).await?;
+            ssh.forward(&session, &here, socket).await?;
         }
         Ok(Forward::open(here))
     }
@@ -208,10 +245,11 @@ impl Host {
     /// what connects only sees its end. Whoever listens there sees a connection on which nothing comes.
     pub async fn reaches(&self, forward: &Forward, socket: &str) -> Result<(), HostError> {
         let Link::Ssh(ssh) = &self.link else { return Ok(()) };
-        if ssh.lets_through(forward.path()).await? {
+        let task = format!("reach {socket}");
+        let session = ssh.connected(&task).await?;
+        if ssh.lets_through(&session, forward.path()).await? {
             return Ok(());
         }
-        let task = format!("reach {socket}");
         let there = self.run("test", &["-S".into(), socket.into()], b"", self.limits.answer).await?;
         if there.status.success() {
             return Err(self.error(HostErrorKind::ForwardingOff, task, ""));
@@ -253,13 +291,13 @@ impl Host {
         Err(self.error(HostErrorKind::Other, task, said))
     }
 
-    /// Starts a program whose standard error goes to `log`, or comes here if that is empty.
-    async fn process(&self, program: &str, args: &[OsString], log: &str) -> Result<Process, HostError> {
+    /// Starts a program.
+    async fn process(&self, program: &str, args: &[OsString], log: Log<'_>) -> Result<Process, HostError> {
         match &self.link {
             Link::Ssh(ssh) => ssh.start(program, args, log).await,
             Link::Local => {
                 // Without its log a program works as well.
-                let log = Some(log).filter(|log| !log.is_empty()).and_then(|log| open_log(Path::new(log)).ok());
+                let log = Some(log).filter(|log| !log.file.is_empty()).and_then(|log| open_log(log).ok());
                 let stderr = log.unwrap_or_else(Stdio::piped);
                 Process::here(OsStr::new(program), args, stderr).map_err(|e| {
                     let kind = match e.kind() {
@@ -279,16 +317,19 @@ impl Host {
         task: &str,
         program: &str,
         args: &[OsString],
-        input: impl AsyncRead + Unpin,
+        input: Input<impl AsyncRead + Unpin, impl Future<Output = ()>>,
         most_bytes: usize,
         clock: Clock,
     ) -> Result<Output, HostError> {
-        let mut process = self.process(program, args, "").await?;
+        let late = || self.error(HostErrorKind::TimedOut, task, "");
+        let mut process = tokio::select! {
+            process = self.process(program, args, Log::default()) => process?,
+            () = clock.runs_out() => return Err(late()),
+        };
         let to = process.input.take();
         let work = async {
-            let reading = process.read_all(most_bytes, || clock.moved());
-            let ((), (stdout, told)) = tokio::try_join!(feed(to, input, &clock), reading)
-                .map_err(|e| self.error(HostErrorKind::Other, task, e))?;
+            let talk = talk(feed(to, input, &clock), process.read_all(most_bytes, || clock.moved()));
+            let (stdout, told) = talk.await.map_err(|e| self.error(HostErrorKind::Other, task, e))?;
             match process.ended(told).await {
                 Ended::Exited(status) => Ok((status, stdout)),
                 Ended::Unknown(e) => Err(self.error(e.kind, task, e.detail())),
@@ -296,7 +337,7 @@ impl Host {
         };
         let done = tokio::select! {
             done = work => done,
-            () = clock.runs_out() => Err(self.error(HostErrorKind::TimedOut, task, "")),
+            () = clock.runs_out() => Err(late()),
         };
         match done {
             Ok((status, stdout)) => Ok(Output { status, stdout, stderr: process.last_words().await }),
@@ -308,57 +349,17 @@ impl Host {
     }
 }
 
-fn open_log(path: &Path) -> io::Result<Stdio> {
-    if let Some(folder) = path.parent() {
+fn open_log(log: Log<'_>) -> io::Result<Stdio> {
+    if let Some(folder) = Path::new(log.file).parent() {
         fs::create_dir_all(folder)?;
     }
-    Ok(OpenOptions::new().create(true).append(true).open(path)?.into())
-}
-
-/// Writes all of `from` to a program. The error is that of reading: one that stops listening has its own reasons.
-async fn feed(to: Option<ChildStdin>, mut from: impl AsyncRead + Unpin, clock: &Clock) -> io::Result<()> {
-    let Some(mut to) = to else { return Ok(()) };
-    let mut piece = vec![0; 128 << 10];
-    loop {
-        let length = from.read(&mut piece).await?;
-        if length == 0 || to.write_all(&piece[..length]).await.is_err() {
-            return Ok(());
-        }
-        clock.moved();
+    let file = OpenOptions::new().create(true).append(true).open(log.file)?;
+    if !log.shown.is_empty() {
+        // Without it the log has one name less.
+        let beside = format!("{}.{}", log.shown, std::process::id());
+        let _ = fs::hard_link(log.file, &beside).and_then(|()| fs::rename(&beside, log.shown));
+        // A rename over another name of the same file does nothing.
+        let _ = fs::remove_file(&beside);
     }
-}
-
-/// How long something may take: as a whole, or between two moves.
-struct Clock {
-    limit: Duration,
-    since: Mutex<Instant>,
-    moves_count: bool,
-}
-
-impl Clock {
-    fn whole(limit: Duration) -> Self {
-        Self { limit, since: Mutex::new(Instant::now()), moves_count: false }
-    }
-
-    fn still(limit: Duration) -> Self {
-        Self { moves_count: true, ..Self::whole(limit) }
-    }
-
-    fn moved(&self) {
-        if self.moves_count
-            && let Ok(mut since) = self.since.lock()
-        {
-            *since = Instant::now();
-        }
-    }
-
-    async fn runs_out(&self) {
-        loop {
-            let Ok(since) = self.since.lock().map(|since| *since) else { return };
-            if since.elapsed() >= self.limit {
-                return;
-            }
-            sleep_until(since + self.limit).await;
-        }
-    }
+    Ok(file.into())
 }

@@ -5,6 +5,7 @@
 
 mod carried;
 mod channel;
+mod exchange;
 mod forward;
 mod host;
 mod host_error;

@@ -19,9 +19,6 @@ use tokio::time::timeout;
 use crate::login::{self, Failed};
 use crate::{HostErrorKind, HostSpec, Limits};
 
-/// An unused connection is closed after this time, also if its owner was killed.
-const PERSIST: &str = "ControlPersist=60s";
-
 /// Folders of connections begin with this; six letters follow.
 const PREFIX: &str = ".ssh-connection";
 
@@ -87,13 +84,12 @@ impl Session {
         }
         let mut ssh = Command::new("ssh");
         ssh.arg("-E").arg(&log).arg("-S").arg(self.control_socket()).args(["-M", "-f", "-N"]);
-        for option in
-            [PERSIST, "BatchMode=yes", "StrictHostKeyChecking=yes", "ClearAllForwardings=yes", "LogLevel=INFO"]
-        {
+        for option in ["BatchMode=yes", "StrictHostKeyChecking=yes", "ClearAllForwardings=yes", "LogLevel=INFO"] {
             ssh.args(["-o", option]);
         }
         // ssh counts whole seconds, and takes 0 for none; it gives up after three unanswered signs of life.
         let seconds = |time: Duration| time.as_secs().max(1);
+        ssh.args(["-o", &format!("ControlPersist={}s", seconds(limits.idle))]);
         ssh.args(["-o", &format!("ConnectTimeout={}", seconds(limits.connect))]);
         ssh.args(["-o", &format!("ServerAliveInterval={}", seconds(limits.silence / 3))]);
         login::name(&mut ssh, spec);
@@ -126,8 +122,14 @@ impl Session {
         self.folder.join("log")
     }
 
+    /// Whether somebody holds the connection: without a master it is gone for good.
+    pub async fn listens(&self) -> bool {
+        let connecting = tokio::net::UnixStream::connect(self.control_socket());
+        timeout(SHORT, connecting).await.is_ok_and(|connected| connected.is_ok())
+    }
+
     /// The end of what the master has said.
-    fn last_words(&self) -> String {
+    pub fn last_words(&self) -> String {
         let mut text = Vec::new();
         // What cannot be read tells nothing.
         let _ = File::open(self.log()).and_then(|mut log| {

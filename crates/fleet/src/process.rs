@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::channel::Ended;
+use crate::master::Session;
 use crate::remote::Token;
-use crate::ssh::Ssh;
+use crate::ssh::{Ssh, check};
 use crate::{HostError, HostErrorKind};
 
 /// What cannot be done when a program's end was not seen.
@@ -46,6 +47,8 @@ pub(crate) struct Process {
 /// A program's far end.
 pub(crate) struct Far {
     pub ssh: Arc<Ssh>,
+    /// The connection that it was started over.
+    pub session: Arc<Session>,
     pub token: Token,
 }
 
@@ -123,7 +126,7 @@ impl Process {
     /// Ends the program at once. Its end is told as any other.
     pub async fn kill(&mut self) {
         let killed = match (&self.far, self.pid) {
-            (Some(far), Some(pid)) => far.ssh.kill(pid).await,
+            (Some(far), Some(pid)) => far.ssh.kill(&far.session, pid).await,
             _ => false,
         };
         if !killed {
@@ -144,7 +147,7 @@ impl Process {
             return Ended::Exited(status);
         }
         let carried = timeout(CLIENT_END, self.child.wait()).await;
-        Ended::Unknown(match far.ssh.check().await {
+        Ended::Unknown(match check(&far.session).await {
             Err(said) => far.ssh.error(HostErrorKind::Lost, FOLLOW, said),
             Ok(()) => {
                 let how = carried.ok().and_then(Result::ok).map_or_else(|| "no end".into(), |s| s.to_string());

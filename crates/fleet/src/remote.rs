@@ -20,8 +20,9 @@ const COMMAND_LINE: &str = r#"exec sh -c 'echo TOKEN listens; IFS= read -r s; ca
 const WRAPPER: &str = r#" cd >/dev/null 2>&1; IFS= read -r t && IFS= read -r n || exit 125; set --; \
 while [ "$n" -gt 0 ]; do IFS= read -r a || exit 125; \
 case $a in *\\*) a=$(printf '%bx' "$a"); a=${a%x};; esac; set -- "$@" "$a"; n=$((n-1)); done; \
-log=$1; shift; \
-if [ -n "$log" ]; then case $log in */*) mkdir -p "${log%/*}/";; esac; if (: >>"$log") 2>/dev/null; then exec 2>>"$log"; fi; fi; \
+ log=$1 shown=$2; shift 2; \
+ if [ -n "$log" ]; then case $log in */*) mkdir -p "${log%/*}/";; esac; if (: >>"$log") 2>/dev/null; then exec 2>>"$log"; fi; fi; \
+ if [ -n "$shown" ] && [ -f "$log" ] && [ ! -d "$shown" ]; then ln -f "$log" "$shown.$$" && mv -f "$shown.$$" "$shown"; rm -f "$shown.$$"; fi; \
 command -v "$1" >/dev/null 2>&1 && case $1 in */*) [ -x "$1" ];; esac || \
 { if [ -f "$1" ]; then echo "$t barred"; else echo "$t missing"; fi; exit 127; }; \
 sh -c 'echo "$0 begin $$"; exec "$@"' "$t" "$@"; \
@@ -30,6 +31,15 @@ printf '\n%s ended %d\n' "$t" "$?""#;
 /// One started program's mark, which no other output can hold by chance.
 #[derive(Clone, Debug)]
 pub(crate) struct Token(String);
+
+/// Where a program's standard error goes on its machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Log<'a> {
+    /// It is appended to this file; empty: it comes here.
+    pub file: &'a str,
+    /// Another name of the file, which takes the place of what has it; empty: none.
+    pub shown: &'a str,
+}
 
 /// What the wrapper tells before the program's own output.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,10 +68,11 @@ impl Token {
     }
 
     /// What goes to standard input in front of the program's own. `None` if a value holds a NUL, which no argument can.
-    pub fn header(&self, program: &str, args: &[OsString], log: &str) -> Option<Vec<u8>> {
-        let values = [OsStr::new(log), OsStr::new(program)].into_iter().chain(args.iter().map(OsString::as_os_str));
+    pub fn header(&self, program: &str, args: &[OsString], log: Log<'_>) -> Option<Vec<u8>> {
+        let first = [OsStr::new(log.file), OsStr::new(log.shown), OsStr::new(program)];
+        let values = first.into_iter().chain(args.iter().map(OsString::as_os_str));
         let mut header =
-            format!("{1}{0}\n{1}\n{2}\n", WRAPPER.replace("\\\n", ""), self.0, args.len() + 2).into_bytes();
+            format!("{1}{0}\n{1}\n{2}\n", WRAPPER.replace("\\\n", ""), self.0, args.len() + 3).into_bytes();
         for value in values {
             for &byte in value.as_bytes() {
                 match byte {
@@ -131,11 +142,12 @@ mod tests {
     #[test]
     fn values_stand_in_one_line_each() {
         let token = Token::new();
-        let header = token.header("/w/a b", &["x\ny\\n".into(), "".into()], "").unwrap();
+        let log = Log { file: "/w/log", shown: "" };
+        let header = token.header("/w/a b", &["x\ny\\n".into(), "".into()], log).unwrap();
         let header = String::from_utf8(header).unwrap();
         let lines: Vec<_> = header.lines().collect();
-        assert_eq!(lines[1..], [&token.0, "4", "", "/w/a b", "x\\0012y\\0134n", ""]);
-        assert!(token.header("a", &["b\0".into()], "").is_none());
+        assert_eq!(lines[1..], [&token.0, "5", "/w/log", "", "/w/a b", "x\\0012y\\0134n", ""]);
+        assert!(token.header("a", &["b\0".into()], Log::default()).is_none());
     }
 
     #[test]

@@ -4,10 +4,11 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use protocol::folders::expand_home;
@@ -18,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::master::{Session, briefly};
 use crate::process::{Far, Process};
-use crate::remote::{Beginning, Token};
+use crate::remote::{Beginning, Log, Token};
 use crate::{HostError, HostErrorKind, HostSpec, Limits, kept};
 
 /// What the connection's owner on this machine may take for an answer.
@@ -41,71 +42,124 @@ const PROBE: &str = "probe";
 /// `/.ssh-connection` with 6 letters, `/master`, and for a moment 17 more.
 const CONTROL_NAME_BYTES: usize = 57;
 
-/// A connection.
+/// A machine behind SSH.
 #[derive(Debug)]
 pub(crate) struct Ssh {
     pub name: String,
-    session: Session,
+    spec: HostSpec,
     limits: Limits,
+    kept: bool,
+    /// The connection that is used now. One that broke is replaced.
+    session: Mutex<Arc<Session>>,
+    /// Held by whoever replaces it.
+    replacing: tokio::sync::Mutex<()>,
     forwards: AtomicUsize,
 }
 
 impl Ssh {
     /// Makes a connection that ends with its owner.
     pub async fn connect(spec: &HostSpec, limits: Limits) -> Result<Self, HostError> {
-        let session = session(spec, limits, control_folder()).await?;
-        Ok(Self::over(session, spec, limits))
+        Ok(Self::over(session(spec, limits, control_folder()).await?, spec, limits, false))
     }
 
     /// Uses the connection that an earlier program left, else makes one, and leaves it for the next.
     pub async fn connect_kept(spec: &HostSpec, limits: Limits) -> Result<Self, HostError> {
-        let folder = kept::folder(spec);
-        if let Ok(folder) = &folder
-            && let Some(session) = kept::resume(folder).await
-        {
-            return Ok(Self::over(session, spec, limits));
-        }
-        let session = session(spec, limits, folder).await?;
-        Ok(Self::over(kept::keep(session), spec, limits))
+        Ok(Self::over(kept_session(spec, limits).await?, spec, limits, true))
     }
 
-    fn over(session: Session, spec: &HostSpec, limits: Limits) -> Self {
-        Self { name: spec.name.clone(), session, limits, forwards: AtomicUsize::default() }
+    fn over(session: Session, spec: &HostSpec, limits: Limits, kept: bool) -> Self {
+        Self {
+            name: spec.name.clone(),
+            spec: spec.clone(),
+            limits,
+            kept,
+            session: Mutex::new(Arc::new(session)),
+            replacing: tokio::sync::Mutex::default(),
+            forwards: AtomicUsize::default(),
+        }
     }
 
     pub fn error(&self, kind: HostErrorKind, task: impl Into<String>, said: impl std::fmt::Display) -> HostError {
         HostError::new(&self.name, kind, task, said)
     }
 
-    /// An ssh that goes through the connection, and never makes one itself.
-    fn client(&self, options: &[&str]) -> tokio::process::Command {
-        self.std_client(options).into()
+    fn session(&self) -> Arc<Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn std_client(&self, options: &[&str]) -> std::process::Command {
+    /// The connection, made anew if it ended since it was last used: ssh closes one that is idle for a minute, and networks
+    /// do so too.
+    pub async fn connected(&self, task: &str) -> Result<Arc<Session>, HostError> {
+        let session = self.session();
+        if session.listens().await { Ok(session) } else { self.connect_again(&session, task).await }
+    }
+
+    /// A connection in the place of this one, which broke.
+    async fn connect_again(&self, broken: &Arc<Session>, task: &str) -> Result<Arc<Session>, HostError> {
+        let _replacing = self.replacing.lock().await;
+        let now = self.session();
+        if !Arc::ptr_eq(&now, broken) {
+            return Ok(now); // somebody else was here first
+        }
+        let made = match self.kept {
+            true => kept_session(&self.spec, self.limits).await,
+            false => session(&self.spec, self.limits, control_folder()).await,
+        };
+        let why = |e: HostError| {
+            let again = if e.detail().is_empty() { e.to_string() } else { format!("{e} ({})", e.detail()) };
+            self.error(HostErrorKind::Lost, task, format!("{}\n{again}", broken.last_words()))
+        };
+        let made = Arc::new(made.map_err(why)?);
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = made.clone();
+        Ok(made)
+    }
+
+    /// An ssh that goes through the connection, and never makes one itself.
+    fn client(&self, session: &Session, options: &[&str]) -> std::process::Command {
         let mut client = std::process::Command::new("ssh");
         client
             .args(["-F", "/dev/null", "-o", "BatchMode=yes", "-o", "ProxyCommand=false", "-S"])
-            .arg(self.session.control_socket())
+            .arg(session.control_socket())
             .args(options)
-            .args(["--", &self.name]);
+            .args(["--", &self.name])
+            .process_group(0);
         client
     }
 
-    /// Starts a program there. Its standard error goes to the file `log` there, or comes here if that is empty.
-    pub async fn start(self: &Arc<Self>, program: &str, args: &[OsString], log: &str) -> Result<Process, HostError> {
-        let task = || format!("start {program}");
+    /// Starts a program there. A connection that breaks before it has begun is made again, once.
+    pub async fn start(self: &Arc<Self>, program: &str, args: &[OsString], log: Log<'_>) -> Result<Process, HostError> {
+        let task = format!("start {program}");
+        let session = self.connected(&task).await?;
+        match self.start_over(&session, &task, program, args, log).await {
+            Err(e) if e.kind == HostErrorKind::Lost => {
+                let session = self.connect_again(&session, &task).await?;
+                self.start_over(&session, &task, program, args, log).await
+            }
+            started => started,
+        }
+    }
+
+    async fn start_over(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        task: &str,
+        program: &str,
+        args: &[OsString],
+        log: Log<'_>,
+    ) -> Result<Process, HostError> {
         let token = Token::new();
         let Some(header) = token.header(program, args, log) else {
-            return Err(self.error(HostErrorKind::Other, task(), "an argument holds a NUL"));
+            return Err(self.error(HostErrorKind::Other, task, "an argument holds a NUL"));
         };
         let last_try = Instant::now() + SESSION_LIMIT;
         loop {
-            let mut client = self.client(&["-T"]);
+            let mut client = tokio::process::Command::from(self.client(session, &["-T"]));
             let mut process = Process::spawn(client.arg(token.command_line()).stderr(Stdio::piped()))
-                .map_err(|e| self.error(HostErrorKind::Other, task(), format!("ssh: {e}")))?;
+                .map_err(|e| self.error(HostErrorKind::Other, task, format!("ssh: {e}")))?;
             let (kind, said) = match begin(&mut process, &header, &token, self.limits.answer).await {
-                Ok(Beginning::Begin(pid)) => return Ok(process.at(Far { ssh: Arc::clone(self), token }, pid)),
+                Ok(Beginning::Begin(pid)) => {
+                    return Ok(process.at(Far { ssh: Arc::clone(self), session: Arc::clone(session), token }, pid));
+                }
                 Ok(Beginning::Barred) => (HostErrorKind::ProgramBarred, String::new()),
                 Ok(_) => (HostErrorKind::ProgramMissing, String::new()),
                 Err((kind, said)) => (kind, said),
@@ -116,54 +170,42 @@ impl Ssh {
                     sleep(SESSION_PAUSE).await;
                     continue;
                 }
-                return Err(self.error(HostErrorKind::NoSession, task(), ""));
+                return Err(self.error(HostErrorKind::NoSession, task, ""));
             }
             if kind == HostErrorKind::StartUp || kind == HostErrorKind::Other {
-                self.check().await.map_err(|how| self.error(HostErrorKind::Lost, task(), how))?;
+                check(session).await.map_err(|how| self.error(HostErrorKind::Lost, task, how))?;
             }
             let words = if kind == HostErrorKind::TimedOut { "" } else { &words };
-            return Err(self.error(kind, task(), format!("{words}{said}")));
+            return Err(self.error(kind, task, format!("{words}{said}")));
         }
     }
 
-    /// Kills a process there; false if that could not be said.
-    pub async fn kill(self: &Arc<Self>, pid: u32) -> bool {
+    /// Kills a process that was started over this connection; false if that could not be said. Another connection may lead
+    /// to a machine that was started anew, where the number is another's.
+    pub async fn kill(self: &Arc<Self>, session: &Arc<Session>, pid: u32) -> bool {
         let args = ["-c", "kill -KILL \"$1\"", "sh", &pid.to_string()].map(OsString::from);
         let kill = async {
-            let mut process = self.start("sh", &args, "").await.ok()?;
+            let mut process = self.start_over(session, "start sh", "sh", &args, Log::default()).await.ok()?;
             process.input = None;
             process.read_all(0, || ()).await.ok()
         };
         timeout(MASTER_ANSWER, kill).await.is_ok_and(|done| done.is_some())
     }
 
-    /// Whether the connection stands; if not, what ssh said when it broke.
-    pub async fn check(&self) -> Result<(), String> {
-        match timeout(MASTER_ANSWER, self.session.check()).await {
-            Ok(result) => result,
-            Err(_) => Err("ssh does not answer".to_owned()),
-        }
-    }
-
-    /// A new name for a socket, in the connection's own closed folder.
-    pub fn socket_path(&self) -> PathBuf {
-        let number = self.forwards.fetch_add(1, Ordering::Relaxed);
-        self.socket_named(&format!("forward-{number}"))
-    }
-
-    /// A socket of this name in the connection's own closed folder.
-    pub fn socket_named(&self, name: &str) -> PathBuf {
-        self.session.folder().join(name)
+    /// A new name for a socket.
+    pub fn new_name(&self) -> String {
+        format!("forward-{}", self.forwards.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Makes the socket `here` lead to the socket `there`.
-    pub async fn forward(&self, here: &Path, there: &str) -> Result<(), HostError> {
+    pub async fn forward(&self, session: &Session, here: &Path, there: &str) -> Result<(), HostError> {
         let task = || format!("reach {there}");
-        let mut client = self.client(&["-O", "forward", "-L", &pair(here, there)]);
+        let mut client =
+            tokio::process::Command::from(self.client(session, &["-O", "forward", "-L", &pair(here, there)]));
         let asked = timeout(MASTER_ANSWER, client.stdin(Stdio::null()).kill_on_drop(true).output()).await;
         match asked {
             Ok(Ok(output)) if output.status.success() => Ok(()),
-            Ok(Ok(output)) => Err(match self.check().await {
+            Ok(Ok(output)) => Err(match check(session).await {
                 Ok(()) => self.error(HostErrorKind::Other, task(), String::from_utf8_lossy(&output.stderr)),
                 Err(how) => self.error(HostErrorKind::Lost, task(), how),
             }),
@@ -177,10 +219,10 @@ impl Ssh {
     ///
     /// So others are asked for behind it, to what is no socket: they are answered in turn. The first of them may still
     /// be sent together with ours.
-    pub async fn lets_through(&self, here: &Path) -> Result<bool, HostError> {
-        let probe = self.socket_named(PROBE);
+    pub async fn lets_through(&self, session: &Session, here: &Path) -> Result<bool, HostError> {
+        let probe = session.folder().join(PROBE);
         if !probe.exists() {
-            self.forward(&probe, "/").await?;
+            self.forward(session, &probe, "/").await?;
         }
         let connect = async |path| UnixStream::connect(path).await;
         let try_all = async {
@@ -199,13 +241,32 @@ impl Ssh {
     }
 
     /// Ends what [`Ssh::forward`] began. It only asks a process on this machine.
-    pub fn end_forward(&self, here: &Path, there: &str) {
-        let mut client = self.std_client(&["-O", "cancel", "-L", &pair(here, there)]);
+    pub fn end_forward(&self, session: &Session, here: &Path, there: &str) {
+        let mut client = self.client(session, &["-O", "cancel", "-L", &pair(here, there)]);
         client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         // A connection that is lost has ended its forwards, and its folder goes with it.
         briefly(client);
         let _ = std::fs::remove_file(here);
     }
+}
+
+/// Whether a connection stands; if not, what ssh said when it broke.
+pub(crate) async fn check(session: &Session) -> Result<(), String> {
+    match timeout(MASTER_ANSWER, session.check()).await {
+        Ok(result) => result,
+        Err(_) => Err("ssh does not answer".to_owned()),
+    }
+}
+
+/// The connection that an earlier program left, else a new one, which is left for the next.
+async fn kept_session(spec: &HostSpec, limits: Limits) -> Result<Session, HostError> {
+    let folder = kept::folder(spec);
+    if let Ok(folder) = &folder
+        && let Some(session) = kept::resume(folder).await
+    {
+        return Ok(session);
+    }
+    Ok(kept::keep(session(spec, limits, folder).await?))
 }
 
 /// Logs in. The sockets of the connection come into a new folder below `folder`.

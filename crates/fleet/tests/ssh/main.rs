@@ -1,6 +1,7 @@
 //! Machines behind a real sshd, and this one, do what `fleet` promises; each fault has its kind.
 
 mod common;
+mod idle;
 mod sockets;
 mod strange;
 
