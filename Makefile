@@ -31,6 +31,9 @@ chaos: setup ## 100 rounds in which programs are killed and hosts switched off; 
 	IMAGEFLEET_CHAOS_ROUNDS=$(or $(IMAGEFLEET_CHAOS_ROUNDS),$(if $(IMAGEFLEET_CHAOS_SEED),1,100)) \
 	IMAGEFLEET_CHAOS_SEED=$(or $(IMAGEFLEET_CHAOS_SEED),$(shell date +%s)) \
 	cargo test --workspace --test chaos -- --nocapture
+	IMAGEFLEET_INTERRUPTS=$(or $(IMAGEFLEET_CHAOS_ROUNDS),$(if $(IMAGEFLEET_CHAOS_SEED),1,100)) \
+	IMAGEFLEET_CHAOS_SEED=$(or $(IMAGEFLEET_CHAOS_SEED),$(shell date +%s)) \
+	cargo test --workspace --test interrupts ctrl_c_at_any_moment -- --nocapture
 
 lint: setup ## formatting, clippy, licences, shell scripts
 	cargo fmt --all --check

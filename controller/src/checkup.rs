@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use fleet::HostSpec;
 use protocol::setup::HostReport;
+use stop::Stop;
 use tokio::task::JoinSet;
 
-use crate::interrupt::Interrupt;
+use crate::interrupt::unless_stopped;
 use crate::job::Arguments;
 use crate::share::{Share, name_in};
 use crate::site::{SHORT, Site};
@@ -36,47 +37,39 @@ pub struct Examined {
     pub problems: Vec<String>,
 }
 
-/// Asks all machines at once; in the order of the hosts file. None if the person interrupted it; then nothing goes on.
-pub async fn all<T, F>(hosts: Vec<HostSpec>, ask: impl Fn(HostSpec) -> F) -> Result<Option<Vec<Outcome<T>>>>
+/// Asks all machines at once; in the order of the hosts file. When an end is wished nothing goes on.
+pub async fn all<T, F>(stop: &Stop, hosts: Vec<HostSpec>, ask: impl Fn(HostSpec) -> F) -> Result<Vec<Outcome<T>>>
 where
     T: Send + 'static,
     F: Future<Output = Result<T>> + Send + 'static,
 {
-    let mut interrupt = Interrupt::listen()?;
     let mut asked = JoinSet::new();
     for (i, spec) in hosts.iter().enumerate() {
         let answer = ask(spec.clone());
         asked.spawn(async move { (i, answer.await) });
     }
     let mut results = BTreeMap::new();
-    loop {
-        let answer = tokio::select! {
-            answer = asked.join_next() => answer,
-            () = interrupt.next() => {
-                asked.shutdown().await;
-                return Ok(None);
-            }
-        };
-        let Some(answer) = answer else { break };
-        let (i, result) = answer?;
-        results.insert(i, result);
-    }
+    let answers = async {
+        while let Some(answer) = asked.join_next().await {
+            let (i, result) = answer?;
+            results.insert(i, result);
+        }
+        Ok(())
+    };
+    // What runs on the machines finds its standard input closed.
+    unless_stopped(stop, "the hosts to answer", answers).await?;
     let outcome = |(spec, result): (HostSpec, Result<T>)| {
         let named = format!("{}: ", spec.name);
         let result = result.map_err(|e| format!("{e:#}").trim_start_matches(&named).to_owned());
         Outcome { spec, result }
     };
-    Ok(Some(hosts.into_iter().zip(results.into_values()).map(outcome).collect()))
+    Ok(hosts.into_iter().zip(results.into_values()).map(outcome).collect())
 }
 
-/// Lets the users of the machines try whether they can work together; false if the person interrupted it.
-pub async fn users<'a>(share: &Share, examined: impl Iterator<Item = &'a mut Examined>) -> Result<bool> {
+/// Lets the users of the machines try whether they can work together.
+pub async fn users<'a>(stop: &Stop, share: &Share, examined: impl Iterator<Item = &'a mut Examined>) -> Result<()> {
     let mut examined: Vec<&mut Examined> = examined.collect();
-    let mut interrupt = Interrupt::listen()?;
-    tokio::select! {
-        tried = users::examine(share, &mut examined) => tried.map(|()| true),
-        () = interrupt.next() => Ok(false),
-    }
+    unless_stopped(stop, "the hosts to try files of each other", users::examine(share, &mut examined)).await
 }
 
 /// Has a machine check itself, with these arguments of `worker check`, and looks at it from here.

@@ -17,9 +17,11 @@ use fleet::{HostSpec, Hosts};
 use protocol::setup::{HostReport, Pictures};
 use protocol::{Exit, IndexMeta, IndexPrefix, RunRecord, answer, json};
 use serde::Serialize;
+use stop::Stop;
 
 use crate::Args;
 use crate::checkup::{self, Examined, Outcome};
+use crate::interrupt::blocking;
 use crate::job::Arguments;
 use crate::merge;
 use crate::share::Share;
@@ -72,23 +74,24 @@ struct Known {
 }
 
 /// Measures the machines and prints what was found.
-pub async fn doctor(args: &Args) -> Result<Exit> {
-    let Hosts { hosts, .. } = Hosts::find(args.hosts.as_deref())?;
-    let image_dir = args.images()?;
-    if let Some(dir) = &image_dir {
-        ensure!(dir.is_dir(), "the image folder {} is not there; is the share mounted?", dir.display());
-    }
-    let prefix = args.named_index()?;
-    let known = prefix.as_ref().map(Known::read).transpose()?.unwrap_or_default();
-    let share = Arc::new(Share::new(image_dir, prefix)?);
+pub async fn doctor(args: &Args, stop: &Stop) -> Result<Exit> {
+    let file = args.hosts.clone();
+    let Hosts { hosts, .. } = blocking(stop, "the hosts file", move || Ok(Hosts::find(file.as_deref())?)).await?;
+    let (image_dir, prefix) = (args.images()?, args.named_index()?);
+    let look = move || {
+        if let Some(dir) = &image_dir {
+            ensure!(dir.is_dir(), "the image folder {} is not there; is the share mounted?", dir.display());
+        }
+        let known = prefix.as_ref().map(Known::read).transpose()?.unwrap_or_default();
+        Ok((known, Arc::new(Share::new(image_dir, prefix)?)))
+    };
+    let (known, share) = blocking(stop, "the share", look).await?;
     let model = model(args, known.index.as_ref(), &hosts);
     let spinner = Spinner::new("Measuring");
     spinner.say(&format!("Measuring {} hosts, which takes about ten seconds", hosts.len()));
     let ask = |spec: HostSpec| examine(share.clone(), spec.clone(), check(args, &spec, model.as_deref()));
-    let Some(mut outcomes) = checkup::all(hosts, ask).await? else { return Ok(Exit::Interrupted) };
-    if !checkup::users(&share, outcomes.iter_mut().filter_map(|o| o.result.as_mut().ok())).await? {
-        return Ok(Exit::Interrupted);
-    }
+    let mut outcomes = checkup::all(stop, hosts, ask).await?;
+    checkup::users(stop, &share, outcomes.iter_mut().filter_map(|o| o.result.as_mut().ok())).await?;
     drop(spinner);
     let diagnosis = Diagnosis::of(outcomes, known, args.fresh);
     let text = if args.json { json(&diagnosis) + "\n" } else { table::text(&diagnosis, table::columns()) };

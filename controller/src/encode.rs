@@ -11,19 +11,16 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use fleet::{HostSpec, HostsFile, Incoming};
 use protocol::{Chunk, Command, Failure, Stages};
+use stop::PING;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::interrupt::Interrupt;
 use crate::job::Job;
 use crate::merge::PartLine;
 use crate::scan::Found;
 use crate::site::Site;
 use roster::Roster;
 use run::Run;
-
-/// How often workers hear from us; they give up after a minute of silence.
-const PING: Duration = Duration::from_secs(10);
 
 /// How long workers may take to end when told to.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -58,17 +55,17 @@ type Tried = (usize, Result<Site, String>);
 /// What a started worker is called: the number of its start, which no other has.
 type Told = (usize, Incoming);
 
-/// Runs workers over the lists until all is done, or nobody is left to do it, or the person interrupts. Connections to
+/// Runs workers over the lists until all is done, or nobody is left to do it, or an end is wished. Connections to
 /// hosts that came back are put into `sites`.
 pub async fn encode(
     job: &Job,
     sites: &mut [Result<Site, String>],
     found: &Found,
     lists: Vec<Vec<Chunk>>,
-    interrupt: &mut Interrupt,
 ) -> Result<Encoded> {
     let begun = Instant::now();
     let mut run = Run::new(job, sites, found, lists);
+    job.stop.waits_for("the workers to end");
     if found.chunks.is_empty() {
         return Ok(run.report(begun));
     }
@@ -98,14 +95,10 @@ pub async fn encode(
                     run.kill_all();
                 }
             }
-            () = interrupt.next() => {
-                if run.stopping().is_some() {
-                    run.kill_all();
-                } else {
-                    trying.abort_all();
-                    run.view.note("Stopping the workers... (Ctrl-C again to end them at once)");
-                    run.stop();
-                }
+            () = job.stop.wait(), if run.stopping().is_none() => {
+                trying.abort_all();
+                run.view.note("Stopping the workers... (Ctrl-C again ends the program at once)");
+                run.stop();
             }
         }
     }

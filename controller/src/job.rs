@@ -1,6 +1,6 @@
 //! A controller's command line, checked and resolved: what is done where.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,10 +8,13 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use disk::{Beating, RunLock, ours};
 use fleet::{HostSpec, Hosts, PathMap};
-use protocol::{IndexPrefix, Lines, note};
+use protocol::{IndexPrefix, Lines, hash_hex, note};
+use stop::Stop;
+use tokio::task::JoinSet;
 
 use crate::Args;
 use crate::args::absolute;
+use crate::interrupt::unless_stopped;
 use crate::share::Share;
 use crate::site::Site;
 
@@ -28,12 +31,14 @@ pub struct Job {
     pub image_dir: PathBuf,
     pub prefix: IndexPrefix,
     pub run_id: String,
+    /// The wish to end before all is done.
+    pub stop: Stop,
     /// What the machines must see: of the index only once this controller owns it.
     share: Arc<Share>,
 }
 
 impl Job {
-    pub fn new(args: Args) -> Result<Self> {
+    pub fn new(args: Args, stop: Stop) -> Result<Self> {
         let Hosts { hosts, scaled_from, shared } = Hosts::find(args.hosts.as_deref())?;
         if let Some(sum) = scaled_from {
             note!("Weights sum to {sum:.3}, not 1; they are scaled.");
@@ -52,7 +57,7 @@ impl Job {
         let now = chrono::Local::now();
         let run_id = format!("{}-{:05}", now.format("%Y%m%d-%H%M%S"), std::process::id() % 100_000);
         let share = Arc::new(Share::new(image_dir.clone(), None)?);
-        Ok(Self { args, hosts, shared, image_dir: image_dir.unwrap_or_default(), prefix, run_id, share })
+        Ok(Self { args, hosts, shared, image_dir: image_dir.unwrap_or_default(), prefix, run_id, stop, share })
     }
 
     /// Makes this controller the owner of the index until what it gives is dropped.
@@ -72,19 +77,21 @@ impl Job {
     /// Connects to all machines at once and looks whether they have our programs and see the share. One that cannot be
     /// used is `Err` with the reason; that none can be used is an error.
     pub async fn connect(&self) -> Result<Vec<Result<Site, String>>> {
-        let connecting: Vec<_> = self
-            .hosts
-            .iter()
-            .cloned()
-            .map(|spec| {
-                let share = self.share.clone();
-                tokio::spawn(async move { Site::ready(&spec, &share).await })
-            })
-            .collect();
-        let mut sites = Vec::new();
-        for task in connecting {
-            sites.push(task.await?.map_err(|e| format!("{e:#}")));
+        let mut connecting = JoinSet::new();
+        for (i, spec) in self.hosts.iter().cloned().enumerate() {
+            let share = self.share.clone();
+            connecting.spawn(async move { (i, Site::ready(&spec, &share).await) });
         }
+        let mut answers = BTreeMap::new();
+        loop {
+            let silent = self.hosts.iter().enumerate().filter(|(i, _)| !answers.contains_key(i));
+            let silent: Vec<&str> = silent.map(|(_, host)| host.name.as_str()).collect();
+            self.stop.waits_for(format!("an answer from {}", listed(&silent)));
+            let Some(answer) = connecting.join_next().await else { break };
+            let (i, site) = answer?;
+            answers.insert(i, site.map_err(|e| format!("{e:#}")));
+        }
+        let sites: Vec<Result<Site, String>> = answers.into_values().collect();
         if sites.iter().all(Result::is_err) {
             let errors: Vec<String> = self
                 .hosts
@@ -100,9 +107,18 @@ impl Job {
         Ok(sites)
     }
 
+    /// Clones of [`Job::nearest`] and [`Job::merging`]: those that answer now.
+    pub async fn near_and_merging(&self, sites: &[Result<Site, String>]) -> Result<(Site, Site)> {
+        let ask = async {
+            let near = self.nearest(sites).await?;
+            Ok((near.clone(), self.merging(sites, near).await?))
+        };
+        unless_stopped(&self.stop, "an answer from the host that scans or merges", ask).await
+    }
+
     /// The machine that scans and merges, of those that answer now: one to which the share is near; of several, this one
     /// if it is in the hosts file, else the one that answers queries, else the one with the most memory.
-    pub async fn nearest<'a>(&self, sites: &'a [Result<Site, String>]) -> Result<&'a Site> {
+    async fn nearest<'a>(&self, sites: &'a [Result<Site, String>]) -> Result<&'a Site> {
         let mut usable: Vec<&Site> = sites.iter().flatten().collect();
         let memory = |s: &Site| s.spec.ram_gb.unwrap_or(0.0);
         let least_ms = usable.iter().map(|s| s.share_ms).fold(f64::INFINITY, f64::min);
@@ -122,7 +138,7 @@ impl Job {
     }
 
     /// The machine that merges: the one that was asked for, which must be usable, else `near`, the nearest.
-    pub async fn merging(&self, sites: &[Result<Site, String>], near: &Site) -> Result<Site> {
+    async fn merging(&self, sites: &[Result<Site, String>], near: &Site) -> Result<Site> {
         match self.args.merge_on.as_deref() {
             None => Ok(near.clone()),
             Some("here") => Site::connect(&HostSpec::bare("localhost")).await,
@@ -134,6 +150,14 @@ impl Job {
                 Ok(site.clone())
             }
         }
+    }
+
+    /// The folder in a machine's work folder that holds this run's list and logs: no other run, of this index or of another,
+    /// has files there.
+    pub fn run_dir(&self, host: &HostSpec) -> String {
+        let here = self.prefix.dir().to_string_lossy();
+        let index = hash_hex(self.shared.to_remote(&here).as_bytes());
+        host.work(&format!("{}/{}", &index[..8], self.run_id))
     }
 
     /// The root's name in the index: how the `*` line's path map names it, else how the scanning machine sees it.
@@ -149,6 +173,15 @@ impl Job {
         let weights: Vec<f64> = self.hosts.iter().zip(sites).map(weight).collect();
         let sum: f64 = weights.iter().sum();
         weights.iter().map(|w| w / sum).collect()
+    }
+}
+
+/// The first few of names.
+fn listed(names: &[&str]) -> String {
+    const SHOWN: usize = 3;
+    match names.len().saturating_sub(SHOWN) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more hosts", names[..SHOWN].join(", ")),
     }
 }
 

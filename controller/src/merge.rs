@@ -10,6 +10,7 @@ use disk::ours;
 use protocol::{Exit, IndexPrefix, Lines, MOST_METADATA, Proof, RunRecord, encode_line, read_file};
 use serde::{Deserialize, Serialize};
 
+use crate::interrupt::Interrupted;
 use crate::job::{Arguments, Job};
 use crate::site::Site;
 use crate::view::Spinner;
@@ -55,36 +56,63 @@ pub struct Kept {
     pub lines: Vec<PartLine>,
 }
 
-/// Writes the run's parts beside its manifest, for `--merge-only`.
-pub fn keep_parts(job: &Job, run_id: &str, parts: &[PartLine]) -> Result<()> {
+/// How long a merger may take to end when told to.
+const MERGER_ENDS: Duration = Duration::from_secs(30);
+
+/// Writes the run's parts beside its manifest, for `--merge-only`. An end that is wished is no reason not to keep what is
+/// done.
+pub async fn keep_parts(job: &Job, run_id: &str, parts: &[PartLine]) -> Result<()> {
     let text: String = parts.iter().map(encode_line).collect();
-    // The scan made the folder; this machine may not see it yet.
-    let (run, name) = ours::make(&job.prefix)?.make_place(&job.prefix.run(run_id).parts())?;
-    Ok(run.write(name, text.as_bytes())?)
+    let (prefix, file) = (job.prefix.clone(), job.prefix.run(run_id).parts());
+    job.stop.waits_for(format!("{} to be written", file.display()));
+    let write = move || {
+        // The scan made the folder; this machine may not see it yet.
+        let (run, name) = ours::make(&prefix)?.make_place(&file)?;
+        run.write(name, text.as_bytes())
+    };
+    Ok(tokio::task::spawn_blocking(write).await??)
 }
 
-/// The parts that the newest run left.
+/// The parts that the newest run left, of those that came to their end. One that was interrupted before it had any counts
+/// for nothing: what it found is found again.
 pub fn kept_parts(prefix: &IndexPrefix) -> Result<Kept> {
-    let runs = prefix.runs();
-    let Some(run_id) = prefix.newest_run() else {
-        bail!("no run to merge in {}; run the controller with --image-dir first", runs.display())
-    };
-    let record = prefix.run(&run_id).record();
-    let text = read_file(&record, MOST_METADATA).with_context(|| format!("cannot read {}", record.display()))?;
-    let record: RunRecord =
-        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", record.display()))?;
-    if record.proof.is_some() {
-        bail!("there is nothing to merge: run {run_id}, the newest, is in the index already");
+    let mut unfinished = None;
+    for run_id in finished_scans(prefix) {
+        let record = prefix.run(&run_id).record();
+        let text = read_file(&record, MOST_METADATA).with_context(|| format!("cannot read {}", record.display()))?;
+        let record: RunRecord =
+            serde_json::from_slice(&text).with_context(|| format!("{} is damaged", record.display()))?;
+        if record.proof.is_some() {
+            bail!("there is nothing to merge: run {run_id}, the newest that was finished, is in the index already");
+        }
+        let path = prefix.run(&run_id).parts();
+        match read_file(&path, MOST_METADATA) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                unfinished.get_or_insert((run_id, path));
+            }
+            text => {
+                let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+                let lines: Result<Vec<PartLine>, _> = lines_of(&text).map(serde_json::from_slice).collect();
+                return Ok(Kept { run_id, lines: lines.with_context(|| format!("{} is damaged", path.display()))? });
+            }
+        }
     }
-    let path = prefix.run(&run_id).parts();
-    let text = read_file(&path, MOST_METADATA).with_context(|| {
-        format!(
-            "run {run_id} was not finished ({}); run the controller with --image-dir again, it goes on where it was",
+    match unfinished {
+        Some((run_id, path)) => bail!(
+            "run {run_id} was not finished ({} is not there); run the controller with --image-dir again, it goes on where it was",
             path.display()
-        )
-    })?;
-    let lines: Result<Vec<PartLine>, _> = lines_of(&text).map(serde_json::from_slice).collect();
-    Ok(Kept { run_id, lines: lines.with_context(|| format!("{} is damaged", path.display()))? })
+        ),
+        None => bail!("no run to merge in {}; run the controller with --image-dir first", prefix.runs().display()),
+    }
+}
+
+/// Runs whose scan came to its end, the newest first. Their names begin with their time.
+fn finished_scans(prefix: &IndexPrefix) -> Vec<String> {
+    let entries = std::fs::read_dir(prefix.runs()).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut finished: Vec<String> = names.filter(|run| prefix.run(run).record().is_file()).collect();
+    finished.sort_by(|a, b| b.cmp(a));
+    finished
 }
 
 /// Rows of the parts that a run left in this file; none if it left none.
@@ -101,24 +129,38 @@ fn lines_of(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|b| *b == b'\n').filter(|line| !line.is_empty())
 }
 
-/// Runs the merger at `site` over the parts of a run.
+/// Runs the merger at `site` over the parts of a run. When an end is wished it is told to end, and has some time for it.
 pub async fn merge(job: &Job, site: &Site, run_id: &str, parts: &[PartLine]) -> Result<Merged> {
     let spinner = Spinner::new("Merging");
+    let name = &site.spec.name;
+    job.stop.waits_for(format!("the merger on {name} to end"));
     let arguments = Arguments::default()
         .set("index-prefix", site.path(job.prefix.dir())?)
         .set("run", run_id)
         .set("parts", "-")
+        .word("--granted")
         .flag("fresh", job.args.fresh);
     let lines: String = parts.iter().map(encode_line).collect();
-    let output = site.host.run(&site.program("merger")?, &arguments.0, lines.as_bytes(), LONGEST_MERGE).await?;
+    let (program, stop) = (site.program("merger")?, &job.stop);
+    let interrupted = |how: &str| {
+        let kept = "what is embedded is kept: run the same command to go on, or merge with --merge-only";
+        Interrupted(format!("Interrupted while merging; {how}, and {kept}."))
+    };
+    let output = tokio::select! {
+        output = site.host.attend(&program, &arguments.0, lines.as_bytes(), LONGEST_MERGE, stop.wait()) => output?,
+        () = async { stop.wait().await; tokio::time::sleep(MERGER_ENDS).await } => {
+            return Err(interrupted(&format!("the merger on {name} does not answer")).into());
+        }
+    };
     drop(spinner);
     let said = String::from_utf8_lossy(&output.stderr);
     let last = String::from_utf8_lossy(&output.stdout);
     match last.lines().next_back().map(serde_json::from_str::<Merged>) {
         Some(Ok(merged)) => Ok(merged),
+        _ if stop.wished() => Err(interrupted("the index is as it was").into()),
         _ => {
             let said = said.trim().trim_start_matches("error: ").lines().map(str::trim);
-            Err(Lines::new(format!("the merger on {} failed", site.spec.name), said).into())
+            Err(Lines::new(format!("the merger on {name} failed"), said).into())
         }
     }
 }

@@ -3,14 +3,17 @@
 use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use fleet::{Content, Incoming};
 use indicatif::HumanCount;
-use protocol::{Chunk, Event, Exit, Failure, ScanSummary, read_list};
+use protocol::{Chunk, Command, Event, Exit, Failure, ScanSummary, read_list};
+use stop::PING;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupted, unless_stopped};
 use crate::job::{Arguments, Job};
 use crate::site::Site;
 use crate::view::Spinner;
@@ -31,31 +34,17 @@ pub struct Found {
 /// Failures that are shown; the ledger holds all.
 pub const SHOWN_FAILURES: usize = 10;
 
-/// Scans at `site`. `None` if the person interrupted it.
-pub async fn scan(job: &Job, site: &Site, interrupt: &mut Interrupt) -> Result<Option<Found>> {
-    let (args, host) = (&job.args, &site.spec);
-    let image_list = match &args.image_list {
-        Some(list) => Some(put_list(site, list).await?),
-        None => None,
-    };
-    let arguments = Arguments::default()
-        .word("scan")
-        .word("--events")
-        .set("image-dir", site.path(&job.image_dir)?)
-        .set("canonical", job.canonical(site)?)
-        .set("index-prefix", site.path(job.prefix.dir())?)
-        .set("run", &job.run_id)
-        .set_some("model", args.model.as_ref().map(|m| host.path_there(m)))
-        .set_some("image-list", image_list)
-        .set_some("chunk-images", args.chunk_images.map(|n| n.to_string()))
-        .flag("allow-deletions", args.allow_deletions)
-        .flag("fresh", args.fresh)
-        .flag("retry-failed", args.retry_failed)
-        .flag("dry-run", args.dry_run);
-    let arguments = args.exclude.iter().fold(arguments, |a, glob| a.set("exclude", glob));
+/// How long a scan may take to end when told to.
+const SCAN_ENDS: Duration = Duration::from_secs(10);
+
+/// Scans at `site`. The scan counts once it has been told so here: one that nobody waits for any more leaves nothing.
+pub async fn scan(job: &Job, site: &Site) -> Result<Found> {
+    let host = &site.spec;
+    let arguments = arguments(job, site).await?;
     let (sender, mut incoming) = mpsc::channel(1024);
-    let program = site.program("worker")?;
-    let channel = site.host.start(&program, &arguments.0, &site.work("scan.log"), 0, sender);
+    let log = format!("{}/scan.log", job.run_dir(host));
+    let mut channel = site.host.start(&site.program("worker")?, &arguments.0, &log, 0, sender);
+    job.stop.waits_for(format!("the scan on {} to end", host.name));
     let spinner = Spinner::new("Scanning");
     let mut found = Found {
         run_id: job.run_id.clone(),
@@ -65,16 +54,32 @@ pub async fn scan(job: &Job, site: &Site, interrupt: &mut Interrupt) -> Result<O
         summary: ScanSummary::default(),
         failures: Vec::new(),
     };
-    let mut whole = false;
+    let interrupted = || Interrupted("Interrupted while scanning; nothing is changed.".into());
+    let mut ping = tokio::time::interval(PING);
+    let (mut whole, mut stopping) = (false, None::<Instant>);
     loop {
+        let late = tokio::time::sleep_until(stopping.unwrap_or_else(Instant::now));
         let message = tokio::select! {
             message = incoming.recv() => message,
-            () = interrupt.next() => {
+            _ = ping.tick() => {
+                channel.send(&Command::Ping);
+                continue;
+            }
+            () = job.stop.wait(), if stopping.is_none() => {
+                channel.send(&Command::Stop);
+                channel.close();
+                stopping = Some(Instant::now() + SCAN_ENDS);
+                continue;
+            }
+            () = late, if stopping.is_some() => {
                 channel.kill();
-                return Ok(None);
+                return Err(interrupted().into());
             }
         };
         match message {
+            _ if stopping.is_some() && matches!(message, None | Some((_, Incoming::Ended(_)))) => {
+                return Err(interrupted().into());
+            }
             Some((_, Incoming::Event(event))) => match event {
                 Event::Chunk { chunk } => found.chunks.push(chunk),
                 Event::Scanning { scanned } => spinner.say(&format!("Scanning: {} pictures", HumanCount(scanned))),
@@ -82,10 +87,11 @@ pub async fn scan(job: &Job, site: &Site, interrupt: &mut Interrupt) -> Result<O
                     found.summary = summary;
                     found.model = host.path_here(&model);
                     whole = true;
+                    channel.send(&Command::Finish);
                 }
                 Event::Failure { failure } if found.failures.len() < SHOWN_FAILURES => found.failures.push(failure),
                 Event::Warning { message } => spinner.note(&format!("Warning: {message}")),
-                Event::Error { message } => bail!("{message}"),
+                Event::Error { message } if stopping.is_none() => bail!("{message}"),
                 _ => {}
             },
             Some((_, Incoming::Noise(_))) => {}
@@ -94,15 +100,42 @@ pub async fn scan(job: &Job, site: &Site, interrupt: &mut Interrupt) -> Result<O
                 if !whole || !codes.contains(&ended.status().and_then(|s| s.code())) {
                     bail!("the scan on {} ended before it was complete: {ended}", host.name);
                 }
-                return Ok(Some(found));
+                return Ok(found);
             }
             None => bail!("the scan on {} was lost", host.name),
         }
     }
 }
 
+/// The command line of the scan. A list of pictures is brought to the machine first.
+async fn arguments(job: &Job, site: &Site) -> Result<Arguments> {
+    let (args, host) = (&job.args, &site.spec);
+    let image_list = match &args.image_list {
+        Some(list) => Some(unless_stopped(&job.stop, "the list of pictures", put_list(job, site, list)).await?),
+        None => None,
+    };
+    let arguments = Arguments::default()
+        .word("scan")
+        .word("--granted")
+        .word("--events")
+        .set("image-dir", site.path(&job.image_dir)?)
+        .set("canonical", job.canonical(site)?)
+        .set("index-prefix", site.path(job.prefix.dir())?)
+        .set("run", &job.run_id)
+        .set("work-dir", site.work(""))
+        .set("run-dir", job.run_dir(host))
+        .set_some("model", args.model.as_ref().map(|m| host.path_there(m)))
+        .set_some("image-list", image_list)
+        .set_some("chunk-images", args.chunk_images.map(|n| n.to_string()))
+        .flag("allow-deletions", args.allow_deletions)
+        .flag("fresh", args.fresh)
+        .flag("retry-failed", args.retry_failed)
+        .flag("dry-run", args.dry_run);
+    Ok(args.exclude.iter().fold(arguments, |a, glob| a.set("exclude", glob)))
+}
+
 /// Brings a list to the machine that scans; its paths are as this machine sees them, and become as that one does.
-async fn put_list(site: &Site, list: &Path) -> Result<String> {
+async fn put_list(job: &Job, site: &Site, list: &Path) -> Result<String> {
     if site.spec.is_local() {
         return Ok(list.to_string_lossy().into_owned());
     }
@@ -114,7 +147,7 @@ async fn put_list(site: &Site, list: &Path) -> Result<String> {
         there.write_all(&mapped)?;
         there.write_all(&[0])?;
     }
-    let to = site.work("scan_images.txt");
+    let to = format!("{}/scan_images.txt", job.run_dir(&site.spec));
     site.host.put(Content::File(there.path()), &to, 0o644).await?;
     Ok(to)
 }

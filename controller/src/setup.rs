@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use fleet::{HostSpec, Hosts};
 use protocol::{Exit, folders, note, tell, told};
+use stop::Stop;
 
 use crate::Args;
 use crate::checkup::{self, Examined, Outcome};
+use crate::interrupt::{blocking, unless_stopped};
 use crate::programs::{self, Programs};
 use crate::share::Share;
 use crate::site::Site;
@@ -29,24 +31,25 @@ struct Plan {
 }
 
 /// Makes the machines ready and prints a table.
-pub async fn setup(args: &Args) -> Result<Exit> {
-    let Hosts { hosts, .. } = Hosts::find(args.hosts.as_deref())?;
+pub async fn setup(args: &Args, stop: &Stop) -> Result<Exit> {
+    let file = args.hosts.clone();
+    let Hosts { hosts, .. } = blocking(stop, "the hosts file", move || Ok(Hosts::find(file.as_deref())?)).await?;
     let spinner = Spinner::new("Preparing the programs");
     let bundles = if args.bundle.is_empty() {
-        vec![Programs::made(folders::state()?.join("bundle")).await?]
+        let made = Programs::made(folders::state()?.join("bundle"));
+        vec![unless_stopped(stop, "the programs to be copied", made).await?]
     } else {
-        args.bundle.iter().map(|folder| Programs::given(folder)).collect::<Result<_>>()?
+        let folders = args.bundle.clone();
+        let given = move || folders.iter().map(|folder| Programs::given(folder)).collect::<Result<_>>();
+        blocking(stop, "the programs to be read", given).await?
     };
-    let share = Share::new(args.images()?, args.named_index()?)?;
+    let (images, index) = (args.images()?, args.named_index()?);
+    let share = blocking(stop, "the share", move || Share::new(images, index)).await?;
     let plan = Arc::new(Plan { bundles, only_check: args.check, share, model: args.model.clone() });
     spinner.say(&format!("Checking {} hosts", hosts.len()));
-    let Some(mut outcomes) = checkup::all(hosts, |spec| ready(plan.clone(), spec)).await? else {
-        return Ok(Exit::Interrupted);
-    };
+    let mut outcomes = checkup::all(stop, hosts, |spec| ready(plan.clone(), spec)).await?;
     let examined = outcomes.iter_mut().filter_map(|o| Some(&mut o.result.as_mut().ok()?.examined));
-    if !checkup::users(&plan.share, examined).await? {
-        return Ok(Exit::Interrupted);
-    }
+    checkup::users(stop, &plan.share, examined).await?;
     drop(spinner);
     let exit = table(&plan.bundles, &outcomes);
     told().context("cannot write to standard output")?;

@@ -1,6 +1,7 @@
 //! A machine as one job uses it: the connection, and where things are there.
 
 use std::ffi::OsString;
+use std::future::pending;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,12 +9,16 @@ use anyhow::{Context, Result, bail, ensure};
 use fleet::{Host, HostSpec};
 use protocol::setup::HostReport;
 use protocol::{VERSION, joined};
+use tokio::time::timeout;
 
 use crate::job::Arguments;
 use crate::share::Share;
 
 /// A small question to a machine must be answered within this.
 pub const SHORT: Duration = Duration::from_secs(60);
+
+/// What a log ends with is not worth a longer wait.
+const TAIL: Duration = Duration::from_secs(10);
 
 /// A machine that is connected.
 #[derive(Clone, Debug)]
@@ -58,7 +63,8 @@ impl Site {
     /// What `worker check` reports with these arguments. Refuses programs that are not of this version.
     pub async fn ask(&self, check: &Arguments, limit: Duration) -> Result<HostReport> {
         let worker = self.program("worker")?;
-        let output = self.host.run(&worker, &check.0, b"", limit).await?;
+        let granted: Vec<OsString> = check.0.iter().cloned().chain(["--granted".into()]).collect();
+        let output = self.host.attend(&worker, &granted, b"", limit, pending()).await?;
         let Ok(report) = serde_json::from_slice::<HostReport>(&output.stdout) else {
             // A worker of another version may not know the question; this one they all do.
             let told = self.host.run(&worker, &["--version".into()], b"", SHORT).await?;
@@ -86,8 +92,12 @@ impl Site {
     /// The last lines of a file there, behind a colon; empty if they cannot be had.
     pub async fn tail(&self, file: &str) -> String {
         let args = ["-n", "4", "--", file].map(OsString::from);
-        let output = self.host.run("tail", &args, b"", Duration::from_secs(10)).await;
-        let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+        let output = timeout(TAIL, self.host.run("tail", &args, b"", TAIL)).await;
+        let text = output
+            .ok()
+            .and_then(Result::ok)
+            .map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
+            .unwrap_or_default();
         Some(joined(&text)).filter(|text| !text.is_empty()).map_or_else(String::new, |text| format!(": {text}"))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -16,6 +17,23 @@ const USUAL_COLUMNS: usize = 80;
 
 /// A bar that is shorter than what is left of so many columns shows nothing.
 const LEAST_COLUMNS: usize = 60;
+
+/// The bars that are on the terminal now.
+static SHOWN: Mutex<Option<MultiProgress>> = Mutex::new(None);
+
+/// A line for the person from whoever does not know what is on the terminal.
+pub fn aside(line: &str) {
+    let shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    // Nobody may be there any more to read it.
+    match shown {
+        Some(bars) => drop(bars.println(plain(line))),
+        None => note(line),
+    }
+}
+
+fn show(bars: Option<MultiProgress>) {
+    *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = bars;
+}
 
 /// A bar for each host and one for all.
 pub struct View {
@@ -50,6 +68,7 @@ impl View {
             let bar = |name: &str, length: u64, colour: &str| {
                 all.add(ProgressBar::new(length)).with_style(style(colour)).with_prefix(plain(name).into_owned())
             };
+            show(Some(all.clone()));
             let hosts = hosts.iter().map(|(name, n)| (*n > 0).then(|| bar(name, *n, "blue"))).collect();
             Bars { hosts, total: bar("total", 0, "green"), style: style("blue"), all: all.clone() }
         });
@@ -114,6 +133,7 @@ impl View {
     pub fn clear(&self) {
         if let Some(bars) = &self.bars {
             drop(bars.all.clear());
+            show(None);
         }
     }
 }
@@ -126,6 +146,9 @@ impl Spinner {
     pub fn new(text: &'static str) -> Self {
         let bar = ProgressBar::new_spinner().with_message(text);
         if std::io::stderr().is_terminal() {
+            let all = MultiProgress::new();
+            show(Some(all.clone()));
+            let bar = all.add(bar.clone());
             bar.enable_steady_tick(Duration::from_millis(120));
         } else {
             bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -147,5 +170,6 @@ impl Spinner {
 impl Drop for Spinner {
     fn drop(&mut self) {
         self.0.finish_and_clear();
+        show(None);
     }
 }

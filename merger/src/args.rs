@@ -39,6 +39,10 @@ pub struct Args {
     #[arg(long, value_name = "-", requires = "run", value_parser = ["-"])]
     pub parts: Option<String>,
 
+    /// With --parts: their names end with an empty line, and whoever started this stays: end when standard input does
+    #[arg(long, requires = "parts")]
+    pub granted: bool,
+
     /// How long to wait for a merger that is still at work, and for files that other hosts have just written and this host
     /// does not see yet
     #[arg(long, value_name = "SECONDS", default_value_t = 90.0, value_parser = seconds)]
@@ -107,7 +111,7 @@ Examples:
       Write the index for clip-retrieval's clip index, or for numpy and pandas.
 
 Exit codes: 0 all done, 1 failed or pictures unaccounted for, 2 wrong usage, 3 merged but some pictures could not be
-read, or have no vector: P/failures.jsonl names each.";
+read, or have no vector: P/failures.jsonl names each, 130 interrupted.";
 
 fn seconds(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;

@@ -6,6 +6,7 @@ use anyhow::{Context, bail, ensure};
 use disk::ours;
 use index::{Brought, Import, Sources, model_name, read_meta};
 use protocol::{Exit, IndexPrefix, ModelIdentity, Root, note};
+use stop::Stop;
 
 use crate::model::{Seen, see};
 use crate::{Args, exit, merge, progress, tell};
@@ -15,12 +16,12 @@ use crate::{Args, exit, merge, progress, tell};
 const LEAST_COSINE: f32 = 0.95;
 
 /// Makes an index of vectors that were made elsewhere, or adds them to one.
-pub fn run(args: &Args, vectors: &Path) -> anyhow::Result<Exit> {
+pub fn run(args: &Args, vectors: &Path, stop: &Stop) -> anyhow::Result<Exit> {
     let prefix = args.index()?;
     let nothing = || format!("nothing was imported, the index at {} is as it was", prefix.dir().display());
-    let (import, model) = judged(args, vectors, &prefix).with_context(nothing)?;
+    let (import, model) = judged(args, vectors, &prefix, stop).with_context(nothing)?;
     let rows = import.rows();
-    let report = merge(args, &prefix, Sources::Imported { import: Box::new(import), model })?;
+    let report = merge(args, &prefix, Sources::Imported { import: Box::new(import), model }, stop)?;
     tell(&prefix, &report);
     if report.added < rows {
         note!("{} imported pictures were in the index before: their vectors stay", rows - report.added);
@@ -29,7 +30,7 @@ pub fn run(args: &Args, vectors: &Path) -> anyhow::Result<Exit> {
 }
 
 /// The vectors, read and found to be a model's that is here.
-fn judged(args: &Args, vectors: &Path, prefix: &IndexPrefix) -> anyhow::Result<(Import, ModelIdentity)> {
+fn judged(args: &Args, vectors: &Path, prefix: &IndexPrefix, stop: &Stop) -> anyhow::Result<(Import, ModelIdentity)> {
     ours::look(prefix)?;
     let (brought, root) = (brought(args, vectors)?, root(args, prefix)?);
     let model = match &args.model {
@@ -37,7 +38,7 @@ fn judged(args: &Args, vectors: &Path, prefix: &IndexPrefix) -> anyhow::Result<(
         None => model_name(prefix)?.context("say --model: which model made the vectors?")?,
     };
     let host = gethostname::gethostname().to_string_lossy().into_owned();
-    let import = Import::read(&brought, &root, &host, &mut progress("reading"))?;
+    let import = Import::read(&brought, &root, &host, &mut progress("reading", stop))?;
     let seen = see(&model, &root, import.sample())?;
     let (dim, wanted) = (import.dim(), seen.identity.embedding_dim);
     ensure!(

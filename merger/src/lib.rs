@@ -9,37 +9,69 @@ mod export;
 mod import;
 mod model;
 
+use std::error::Error;
 use std::io::{BufRead, stdin};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use disk::{Beating, RunLock, ours};
-use index::{IndexError, MergeReport, MergeRequest, PartRef, Sources};
+use anyhow::{Context, bail, ensure};
+use disk::{Beating, Held, RunLock, ours};
+use index::{IndexError, Interrupted, MergeReport, MergeRequest, PartRef, Sources};
 use protocol::layout::is_file_name;
 use protocol::{Exit, IndexPrefix, LONGEST_EVENT, Proof, answer, decode_line, encode_line, lines, note};
 use serde::Serialize;
+use stop::{Hangup, Reason, Stop};
 
 pub use args::Args;
 
+/// How often one that waits for another merger looks.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How long a merger may take to end when its controller is gone. What it has begun is removed by the next one then.
+const ENDS: Duration = Duration::from_secs(20);
+
 /// Does what the command line says, tells what was done, and gives the exit code.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
-    match (&args.import, &args.export) {
-        (Some(vectors), _) => import::run(&args, vectors),
-        (_, Some(folder)) => export::run(&args, folder),
-        _ => run_merge(&args),
+    let stop = Stop::default();
+    stop.waits_for("the merger to end");
+    if !args.granted {
+        stop::on_signals(&stop, Hangup::Asks, note).context("cannot take signals")?;
+    }
+    let done = match (&args.import, &args.export) {
+        (Some(vectors), _) => import::run(&args, vectors, &stop),
+        (_, Some(folder)) => export::run(&args, folder, &stop),
+        _ => run_merge(&args, &stop),
+    };
+    match done {
+        Err(e) if e.chain().any(was_interrupted) => match stop.reason() {
+            Some(Reason::Fault(why)) => Err(e.context(why)),
+            _ => {
+                note!("{e:#}");
+                Ok(Exit::Interrupted)
+            }
+        },
+        done => done,
     }
 }
 
-fn run_merge(args: &Args) -> anyhow::Result<Exit> {
+fn was_interrupted(cause: &(dyn Error + 'static)) -> bool {
+    cause.is::<Interrupted>() || matches!(cause.downcast_ref(), Some(IndexError::Interrupted(_)))
+}
+
+fn run_merge(args: &Args, stop: &Stop) -> anyhow::Result<Exit> {
     if args.run.as_ref().is_some_and(|run| !is_file_name(run)) {
         bail!("--run takes the name of a folder in P/runs");
     }
     let sources = match &args.parts {
-        Some(_) => Sources::Parts(read_parts(stdin().lock())?),
+        Some(_) => Sources::Parts(read_parts(stdin().lock(), args.granted)?),
         None => Sources::Partials { num_workers: args.num_workers },
     };
+    if args.granted {
+        stop::attended(stop, |_| ())
+            .and_then(|()| stop::end_within(ENDS, stop))
+            .context("cannot follow the controller")?;
+    }
     let prefix = args.index()?;
-    let report = merge(args, &prefix, sources)?;
+    let report = merge(args, &prefix, sources, stop)?;
     tell(&prefix, &report);
     if args.parts.is_some() {
         answer(&encode_line(&Outcome::from(&report))).context("the merge is done, but nobody could be told")?;
@@ -48,15 +80,15 @@ fn run_merge(args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// Takes the sources into the index.
-fn merge(args: &Args, prefix: &IndexPrefix, sources: Sources) -> anyhow::Result<MergeReport> {
-    let _locks = lock(args, prefix)?;
+fn merge(args: &Args, prefix: &IndexPrefix, sources: Sources, stop: &Stop) -> anyhow::Result<MergeReport> {
+    let _locks = lock(args, prefix, stop)?;
     let report = index::merge(MergeRequest {
         prefix,
         run: args.run.as_deref(),
         sources,
         fresh: args.fresh,
         wait_s: args.wait,
-        progress: &mut progress("merging"),
+        progress: &mut progress("merging", stop),
     });
     match report {
         Err(e @ IndexError::AfterSwitch { .. }) => Err(e.into()),
@@ -66,20 +98,21 @@ fn merge(args: &Args, prefix: &IndexPrefix, sources: Sources) -> anyhow::Result<
     }
 }
 
-/// Tells every five seconds how many rows are done.
-fn progress(what: &'static str) -> impl FnMut(u64) {
-    let mut told = Instant::now();
+/// Tells every five seconds how many rows are done, and ends the work when that is wished.
+fn progress(what: &'static str, stop: &Stop) -> impl FnMut(u64) -> Result<(), Interrupted> {
+    let (mut told, stop) = (Instant::now(), stop.clone());
     move |rows| {
-        if told.elapsed() >= Duration::from_secs(5) {
+        if rows > 0 && told.elapsed() >= Duration::from_secs(5) {
             told = Instant::now();
             note!("{what}: {rows} rows");
         }
+        if stop.wished() { Err(Interrupted) } else { Ok(()) }
     }
 }
 
 /// Makes this merge the only one. Under a controller, which names the parts, the index is the controller's; but a merger
 /// whose controller was killed or lost may still be at work.
-fn lock(args: &Args, prefix: &IndexPrefix) -> anyhow::Result<Vec<Beating>> {
+fn lock(args: &Args, prefix: &IndexPrefix, stop: &Stop) -> anyhow::Result<Vec<Beating>> {
     let host = gethostname::gethostname().to_string_lossy().into_owned();
     ours::look(prefix)?;
     if ours::standing(prefix)?.is_none() {
@@ -92,13 +125,26 @@ fn lock(args: &Args, prefix: &IndexPrefix) -> anyhow::Result<Vec<Beating>> {
     if args.parts.is_none() {
         locks.push(RunLock::take(&prefix.lock(), "merger", &host)?.beating());
     }
+    let begun = Instant::now();
     let wait = Duration::from_secs_f64(args.wait);
-    locks.push(RunLock::take_within(wait, &prefix.merge_lock(), "merger", &host)?.beating());
-    Ok(locks)
+    loop {
+        match RunLock::take(&prefix.merge_lock(), "merger", &host) {
+            Err(Held::By { .. }) if begun.elapsed() < wait => {
+                if stop.sleep(LOOK) {
+                    return Err(Interrupted).context("nothing was merged");
+                }
+            }
+            taken => {
+                locks.push(taken?.beating());
+                return Ok(locks);
+            }
+        }
+    }
 }
 
-/// The parts that the controller names.
-fn read_parts(input: impl BufRead) -> anyhow::Result<Vec<PartRef>> {
+/// The parts that the controller names: up to the end of the input, or up to an empty line where the controller stays to
+/// attend the merge.
+fn read_parts(input: impl BufRead, attended: bool) -> anyhow::Result<Vec<PartRef>> {
     let mut parts = Vec::new();
     for (number, line) in lines(input, LONGEST_EVENT).enumerate() {
         let line = line.context("cannot read the names of the parts from standard input")?;
@@ -106,8 +152,11 @@ fn read_parts(input: impl BufRead) -> anyhow::Result<Vec<PartRef>> {
         if !line.trim().is_empty() {
             let part = decode_line(&line);
             parts.push(part.with_context(|| format!("line {} of standard input names no part: {line}", number + 1))?);
+        } else if attended {
+            return Ok(parts);
         }
     }
+    ensure!(!attended, "the controller is gone before it had named all parts");
     Ok(parts)
 }
 
@@ -188,10 +237,18 @@ mod tests {
 
     #[test]
     fn parts_are_read_one_a_line_and_a_bad_line_is_named() {
-        let parts = read_parts("{\"name\":\"a\",\"rows\":2,\"checksum\":\"c\"}\n\n".as_bytes()).unwrap();
+        let parts = read_parts("{\"name\":\"a\",\"rows\":2,\"checksum\":\"c\"}\n\n".as_bytes(), false).unwrap();
         assert_eq!(parts, [PartRef { name: "a".into(), rows: 2, checksum: "c".into() }]);
-        let error = read_parts("{\"name\":\"a\"}\n".as_bytes()).unwrap_err();
+        let error = read_parts("{\"name\":\"a\"}\n".as_bytes(), false).unwrap_err();
         assert!(error.to_string().contains("line 1"));
+    }
+
+    #[test]
+    fn parts_of_a_controller_that_stays_end_with_an_empty_line() {
+        let lines = "{\"name\":\"a\",\"rows\":2,\"checksum\":\"c\"}\n\nwhat follows are signs of life";
+        assert_eq!(read_parts(lines.as_bytes(), true).unwrap().len(), 1);
+        let cut = read_parts(&lines.as_bytes()[..38], true).unwrap_err();
+        assert!(cut.to_string().contains("the controller is gone"), "{cut}");
     }
 
     #[test]
@@ -202,14 +259,14 @@ mod tests {
             let mut numbers = Numbers::new(1);
             let mut refused = 0;
             for _ in 0..COPIES {
-                if let Err(error) = read_parts(&damage::json_lines(&whole, &mut numbers)[..]) {
+                if let Err(error) = read_parts(&damage::json_lines(&whole, &mut numbers)[..], false) {
                     refused += 1;
                     assert!(error.to_string().starts_with("line "), "{error:#}");
                 }
             }
             assert!(refused > COPIES / 4, "{refused}");
             let endless = BufReader::new(repeat(b'x').take(16 << 30));
-            assert!(format!("{:#}", read_parts(endless).unwrap_err()).contains("longer than"));
+            assert!(format!("{:#}", read_parts(endless, false).unwrap_err()).contains("longer than"));
         });
     }
 }

@@ -32,9 +32,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use fleet::{Hosts, HostsError};
 use protocol::{Exit, note};
+use stop::{Hangup, Stop};
 
 pub use crate::args::Args;
 use crate::args::Asked;
@@ -56,6 +57,8 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
 
 /// Asks and shows, unless the person interrupts.
 pub fn run(args: &Args) -> Result<Exit> {
+    let stop = &Stop::default();
+    stop::on_signals(stop, Hangup::Kills, note).context("cannot take signals")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         let began = Instant::now();
@@ -66,20 +69,24 @@ pub fn run(args: &Args) -> Result<Exit> {
             }
         }
         if args.web {
-            return Ok(unless_interrupted(serve(args)).await?.map_or(Exit::Interrupted, |()| Exit::Done));
+            return Ok(unless_interrupted(stop, serve(args)).await?.map_or(Exit::Interrupted, |()| Exit::Done));
         }
         if let Some(file) = &args.map {
-            return Ok(unless_interrupted(draw(args, file)).await?.map_or(Exit::Interrupted, |()| Exit::Done));
+            return Ok(unless_interrupted(stop, draw(args, file)).await?.map_or(Exit::Interrupted, |()| Exit::Done));
         }
-        let Some((mut session, asked)) = unless_interrupted(open(args)).await? else {
+        let Some((mut session, asked)) = unless_interrupted(stop, open(args)).await? else {
             return Ok(Exit::Interrupted);
         };
         let answered = match asked {
-            Asked::One(summands, _) => unless_interrupted(answer::one(&mut session, args, &summands, began)).await?,
-            Asked::Many(questions) => unless_interrupted(list::answer(&mut session, args, &questions, began)).await?,
-            Asked::Stats => unless_interrupted(stats::tell(&mut session, args.json)).await?,
-            Asked::Duplicates => unless_interrupted(duplicates::tell(&mut session, args, began)).await?,
-            Asked::Prompt => Some(prompt::run(session, args.clone()).await?),
+            Asked::One(summands, _) => {
+                unless_interrupted(stop, answer::one(&mut session, args, &summands, began)).await?
+            }
+            Asked::Many(questions) => {
+                unless_interrupted(stop, list::answer(&mut session, args, &questions, began)).await?
+            }
+            Asked::Stats => unless_interrupted(stop, stats::tell(&mut session, args.json)).await?,
+            Asked::Duplicates => unless_interrupted(stop, duplicates::tell(&mut session, args, began)).await?,
+            Asked::Prompt => prompt::run(session, args.clone(), stop).await?,
         };
         Ok(answered.map_or(Exit::Interrupted, |()| Exit::Done))
     });
@@ -90,10 +97,12 @@ pub fn run(args: &Args) -> Result<Exit> {
 }
 
 /// What `work` gives, or `None` if the person presses Ctrl-C before.
-async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<Option<T>> {
+async fn unless_interrupted<T>(stop: &Stop, work: impl Future<Output = Result<T>>) -> Result<Option<T>> {
+    stop.waits_for("an answer");
     tokio::select! {
+        biased;
+        () = stop.wait() => Ok(None),
         result = work => result.map(Some),
-        pressed = tokio::signal::ctrl_c() => pressed.map(|()| None).map_err(Into::into),
     }
 }
 

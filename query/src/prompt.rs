@@ -7,8 +7,10 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use protocol::search::MAX_TOP_K;
 use protocol::{folders, note};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor};
+use stop::Stop;
 
 use crate::answer::{self, Answer};
 use crate::args::Args;
@@ -67,8 +69,8 @@ struct Prompt {
     answer: Option<Answer>,
 }
 
-/// Talks until the person leaves.
-pub async fn run(session: Session, args: Args) -> Result<()> {
+/// Talks until the person leaves; `None` if the program is told to end.
+pub async fn run(session: Session, args: Args, stop: &Stop) -> Result<Option<()>> {
     let config = Config::builder().max_history_size(HISTORY)?.history_ignore_space(true).auto_add_history(true).build();
     let mut editor = DefaultEditor::with_config(config).context("cannot ask on this terminal")?;
     // There is none the first time; one that cannot be read only means fewer lines to come back to.
@@ -79,30 +81,42 @@ pub async fn run(session: Session, args: Args) -> Result<()> {
     let mut prompt = Prompt { session, args, asked: None, answer: None };
     loop {
         let line;
-        (editor, line) = tokio::task::spawn_blocking(move || {
+        let modes = tcgetattr(std::io::stdin());
+        let reading = tokio::task::spawn_blocking(move || {
             let line = editor.readline("> ");
             // At once: whoever ends the terminal loses nothing. It is written for this person alone.
             let _ = history().map(|file| editor.append_history(&file));
             (editor, line)
-        })
-        .await?;
+        });
+        (editor, line) = tokio::select! {
+            read = reading => read?,
+            // Ctrl-C is a key here: this is another's wish.
+            () = stop.wait() => {
+                // The terminal as it was before the line was begun, if it is still there.
+                let _ = modes.map(|modes| tcsetattr(std::io::stdin(), OptionalActions::Now, &modes));
+                return Ok(None);
+            }
+        };
         let line = match line {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
-            Err(ReadlineError::Eof) => return Ok(()),
+            Err(ReadlineError::Eof) => return Ok(Some(())),
             Err(e) => return Err(e).context("cannot read from this terminal"),
         };
         let step = match understand(&line, &mut prompt.args) {
-            Ok(Step::Quit) => return Ok(()),
+            Ok(Step::Quit) => return Ok(Some(())),
             Ok(step) => step,
             Err(e) => {
                 note(&format!("error: {e}"));
                 continue;
             }
         };
-        match unless_interrupted(prompt.take(step)).await {
+        match unless_interrupted(stop, prompt.take(step)).await {
             Ok(Some(())) => {}
-            Ok(None) => note("stopped"),
+            Ok(None) => {
+                stop.forget();
+                note("stopped");
+            }
             Err(e) => note(&format!("error: {e:#}")),
         }
     }

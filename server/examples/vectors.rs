@@ -52,8 +52,14 @@ fn main() -> Result<()> {
     }
     let sources = Sources::Parts(parts);
     let begun = std::time::Instant::now();
-    let report =
-        merge(MergeRequest { prefix: &prefix, run: None, sources, fresh: true, wait_s: 0.0, progress: &mut |_| {} })?;
+    let report = merge(MergeRequest {
+        prefix: &prefix,
+        run: None,
+        sources,
+        fresh: true,
+        wait_s: 0.0,
+        progress: &mut |_| Ok(()),
+    })?;
     println!("merged in {:.1} s: {:?}", begun.elapsed().as_secs_f64(), report.meta.segments[0].first_pass);
     Ok(())
 }

@@ -73,6 +73,10 @@ pub struct Check {
     #[command(flatten)]
     pub encoding: Encoding,
 
+    /// End when standard input does: whoever started this is gone.
+    #[arg(long)]
+    pub granted: bool,
+
     /// Look only at the folders of pictures and index, as the controller does before each run.
     #[arg(long)]
     pub share_only: bool,
@@ -130,6 +134,10 @@ pub struct Encode {
     /// Folder for this worker's log, list and lock. Default: your state folder.
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
+
+    /// Folder of this run's log and list in the work folder, whose own names lead to them. Default: the work folder.
+    #[arg(long, value_name = "DIR", requires = "granted")]
+    pub run_dir: Option<PathBuf>,
 
     /// The run that this work belongs to. Default: the newest one of the index.
     #[arg(long, value_name = "RUN")]
@@ -262,6 +270,19 @@ pub struct Scan {
     /// Try pictures again that failed before and have not changed since.
     #[arg(long)]
     pub retry_failed: bool,
+
+    /// Folder for logs, lists and programs.
+    #[arg(long, value_name = "DIR", requires = "granted")]
+    pub work_dir: Option<PathBuf>,
+
+    /// This run's own folder in it.
+    #[arg(long, value_name = "DIR", requires = "work_dir")]
+    pub run_dir: Option<PathBuf>,
+
+    /// Run under a controller: end when standard input does, and make the run only once it says there that it has taken
+    /// what was found.
+    #[arg(long, requires = "events")]
+    pub granted: bool,
 
     /// Count only; write nothing.
     #[arg(long)]

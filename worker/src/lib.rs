@@ -8,6 +8,7 @@ mod encode;
 mod facts;
 mod glibc;
 mod granted;
+mod interrupt;
 mod life;
 mod list;
 mod memory;
@@ -21,10 +22,11 @@ mod share;
 mod sort;
 mod walk;
 mod work;
+mod work_dir;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clip::Model;
@@ -36,15 +38,21 @@ use protocol::{
 
 pub use args::Args;
 use args::{Encode, Job, Scan};
+use interrupt::Interrupted;
 use life::Life;
 use report::Report;
 use work::{Ending, Work};
+use work_dir::WorkDir;
 
 /// The model of a first run.
 const DEFAULT_MODEL: &str = "clip-vit-b-32";
 
 /// The run of a partial index that was made where no run ever was.
 const BY_HAND: &str = "by-hand";
+
+/// How long a scan and a check may take to end when their controller is gone: as long as one step of theirs.
+const SCAN_ENDS: Duration = Duration::from_secs(5);
+const CHECK_ENDS: Duration = Duration::from_secs(20);
 
 /// Does what the command line says. Errors are told through the report, once.
 pub fn run(args: Args) -> Exit {
@@ -58,11 +66,19 @@ pub fn run(args: Args) -> Exit {
         Some(Job::Bundle { out }) => (Arc::new(Report::new(false, "Bundle".into())), run_bundle(&out)),
         None => {
             pages::ask_for_large_ones();
-            let report = Report::new(args.encode.events, format!("Worker {}", args.encode.worker_id));
-            match work_dir(args.encode.work_dir.as_deref()) {
+            let encode = &args.encode;
+            let report = Report::new(encode.events, format!("Worker {}", encode.worker_id));
+            match work_dir(encode.work_dir.clone(), encode.run_dir.clone()) {
                 Ok(work_dir) => {
-                    let log = work_dir.join(format!("worker_{}.log", args.encode.worker_id));
-                    let report = Arc::new(report.also_to(&log));
+                    // Under a controller standard error is the run's log.
+                    let report = match encode.run_dir {
+                        Some(_) => report.also_to_standard_error(),
+                        None => {
+                            work_dir.own_log(encode.worker_id);
+                            report.also_to(&work_dir.log(encode.worker_id))
+                        }
+                    };
+                    let report = Arc::new(report);
                     let result = run_encode(args.encode, &work_dir, &report);
                     (report, result)
                 }
@@ -71,27 +87,33 @@ pub fn run(args: Args) -> Exit {
         }
     };
     result.unwrap_or_else(|error| {
+        if error.is::<Interrupted>() {
+            report.event(&Event::Warning { message: error.to_string() });
+            return Exit::Interrupted;
+        }
         report.event(&Event::Error { message: format!("{error:#}") });
         Exit::Failed
     })
 }
 
-/// The folder for logs, lists and locks: the one that was given, else the person's own.
-fn work_dir(given: Option<&Path>) -> Result<PathBuf> {
-    given.map_or_else(
-        || folders::state().context("cannot find a folder for logs and locks"),
-        |given| Ok(given.to_owned()),
-    )
+/// The folder for logs, lists and locks, the one that was given, else the person's own; and that of the run.
+fn work_dir(all: Option<PathBuf>, run: Option<PathBuf>) -> Result<WorkDir> {
+    let all = all.map_or_else(|| folders::state().context("cannot find a folder for logs and locks"), Ok)?;
+    Ok(WorkDir::new(all, run))
 }
 
 fn run_check(args: &args::Check) -> Result<Exit> {
+    if args.granted {
+        // What it measures with is removed when it ends by itself, unless the share hangs.
+        interrupt::attended(CHECK_ENDS, |_| ())?;
+    }
     let token = args.token.as_deref().and_then(|t| Some((t.first()?.as_str(), t.get(1)?.as_str())));
     let report = check::check(&check::Check {
         image_dir: args.image_dir.as_deref(),
         image_name: args.image_name.as_deref(),
         index_dir: args.index_dir.as_deref(),
         token,
-        work_dir: &work_dir(args.work_dir.as_deref())?,
+        work_dir: work_dir(args.work_dir.clone(), None)?.all(),
         encoding: &args.encoding,
         users: &args.users,
         extent: match (args.share_only, args.measure) {
@@ -110,9 +132,14 @@ fn run_bundle(out: &Path) -> Result<Exit> {
 }
 
 fn run_scan(args: Scan, report: &Report) -> Result<Exit> {
+    let (stop, taken) = match args.granted {
+        true => interrupt::scanning(SCAN_ENDS)?,
+        false => (interrupt::by_hand("the scan to end")?, None),
+    };
     let host = facts::host();
     report.event(&Event::Hello { version: VERSION.into(), pid: std::process::id(), host: host.clone() });
     let prefix = IndexPrefix::new(absolute(&args.index_prefix)?);
+    work_dir(args.work_dir, args.run_dir)?.tidy();
     disk::ours::look(&prefix)?;
     let here = absolute(&args.image_dir)?;
     ensure!(here.is_dir(), "the image folder {} is not there; is the share mounted?", here.display());
@@ -135,26 +162,30 @@ fn run_scan(args: Scan, report: &Report) -> Result<Exit> {
             retry_failed: args.retry_failed,
             dry_run: args.dry_run,
             host: &host.hostname,
+            stop: &stop,
+            taken: taken.as_ref(),
         },
         report,
     )?;
-    report.event(&Event::Scanned { summary, model: spec });
     if !args.events && !args.dry_run {
         tell!("{}", prefix.run(&run_id).manifest().display());
     }
     Ok(Exit::after(summary.failed + summary.unreadable_folders))
 }
 
-fn run_encode(args: Encode, work_dir: &Path, report: &Arc<Report>) -> Result<Exit> {
+fn run_encode(args: Encode, work_dir: &WorkDir, report: &Arc<Report>) -> Result<Exit> {
     let host = facts::host();
+    let controller = args.granted.then(|| granted::listen(report));
+    let by_hand = if args.granted { None } else { Some(interrupt::by_hand("the worker to end")?) };
     report.event(&Event::Hello { version: VERSION.into(), pid: std::process::id(), host: host.clone() });
     let worker = WorkerPrefix::new(absolute(args.index_prefix.as_ref().context("--index-prefix is needed")?)?);
     let prefix = worker.index();
     disk::ours::look(&prefix)?;
     let _life = match args.granted {
-        true => Some(Life::begin(work_dir, prefix.dir(), args.worker_id, &host.hostname)?),
+        true => Some(Life::begin(work_dir.all(), prefix.dir(), args.worker_id, &host.hostname)?),
         false => None,
     };
+    work_dir.tidy();
     let record = run_record(&prefix, args.run.as_deref())?;
     let encoding = &args.encoding;
     let spec = model_spec(encoding.model.as_deref(), record.as_ref(), &prefix)?;
@@ -209,20 +240,20 @@ fn run_encode(args: Encode, work_dir: &Path, report: &Arc<Report>) -> Result<Exi
         decode: encoding.decode_mode(),
         decode_threads: options.threads,
     };
-    let (finished, ending, listed_failures) = match plan {
-        Some(plan) => {
-            let work = Work::list(plan.chunks);
-            (encode::encode(&setup, encoder, &work, report)?, Ending::Finished, plan.failures)
+    let (work, listed_failures, _temporary_manifest) = match (plan, &controller) {
+        (Some(plan), _) => (Arc::new(Work::list(plan.chunks)), plan.failures, Some(plan.manifest)),
+        (None, Some(controller)) => {
+            controller.ready(&setup, work_dir, args.worker_id);
+            (controller.work.clone(), Vec::new(), None)
         }
-        None => {
-            let list = work_dir.join(format!("worker_{}_images.txt", args.worker_id));
-            let (finished, ending) = granted::follow(&setup, encoder, report, list)?;
-            (finished, ending, Vec::new())
-        }
+        (None, None) => anyhow::bail!("--image-list is needed"),
     };
-    match ending {
+    by_hand.map_or(Ok(()), |stop| interrupt::ends(stop, &work))?;
+    let finished = encode::encode(&setup, encoder, &work, report)?;
+    match work.ending().unwrap_or(Ending::Finished) {
         Ending::Finished => {}
-        Ending::Stopped => return Ok(Exit::Interrupted),
+        Ending::Stopped if args.granted => return Ok(Exit::Interrupted),
+        Ending::Stopped => return Err(Interrupted.into()),
         Ending::Lost(why) => anyhow::bail!("{why}; finished parts are kept, run the controller again to go on"),
     }
     let run_id = args.run.or_else(|| record.map(|r| r.run_id)).unwrap_or_else(|| BY_HAND.into());

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -54,6 +55,13 @@ impl Report {
                 self.event(&Event::Warning { message: format!("no log file {}: {source}", path.display()) });
             }
         }
+        self
+    }
+
+    /// Also writes lines to standard error, which whoever started this program appends to its log.
+    pub fn also_to_standard_error(mut self) -> Self {
+        // Without it there is only no log.
+        self.log = std::io::stderr().as_fd().try_clone_to_owned().ok().map(|log| Mutex::new(File::from(log)));
         self
     }
 

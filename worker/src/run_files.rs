@@ -1,5 +1,6 @@
 //! The files of a run, while it is scanned. Nothing in them counts before the record is written, which is last.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -30,6 +31,50 @@ pub struct RunFiles {
     moved: Lines,
     /// Of a dry run: removed with everything in it.
     temporary: Option<TempDir>,
+    /// Removes the folder unless the run comes about.
+    unfinished: Unfinished,
+}
+
+/// The folder of a run that may not come about.
+struct Unfinished {
+    dir: RunDir,
+    /// `P/runs`, and the name there.
+    runs: Folder,
+    name: OsString,
+    folder: Folder,
+    /// Not if it was there before.
+    is_new: bool,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.is_new {
+            let dir = &self.dir;
+            // What cannot be removed counts for nothing: there is no record.
+            for file in [dir.manifest(), dir.gone(), dir.scan_failures(), dir.failed_before(), dir.moved()] {
+                let _ = name_in(&file).and_then(|name| self.folder.remove_file(name));
+            }
+            let _ = self.runs.remove_empty(&self.name);
+        }
+    }
+}
+
+/// A run that lacks only its record.
+pub struct Ready {
+    unfinished: Unfinished,
+    dry_run: bool,
+}
+
+impl Ready {
+    /// From now on there is the run.
+    pub fn publish(mut self, record: &RunRecord) -> Result<()> {
+        if !self.dry_run {
+            let Unfinished { folder, dir, .. } = &self.unfinished;
+            folder.write_json(name_in(&dir.record())?, record)?;
+            self.unfinished.is_new = false;
+        }
+        Ok(())
+    }
 }
 
 impl RunFiles {
@@ -38,12 +83,16 @@ impl RunFiles {
         let temporary = dry_run.then(tempfile::tempdir).transpose().context("cannot make a temporary folder")?;
         let index = temporary.as_ref().map_or_else(|| prefix.clone(), |folder| IndexPrefix::new(folder.path()));
         let dir = index.run(run_id);
-        let place = ours::make(&index).and_then(|folder| folder.make_place(&dir.manifest()));
-        let (folder, _) =
-            place.with_context(|| format!("cannot write to the index folder {}", prefix.dir().display()))?;
+        let cannot = || format!("cannot write to the index folder {}", prefix.dir().display());
+        let place = ours::make(&index).and_then(|folder| folder.make_place(dir.dir()));
+        let (runs, name) = place.with_context(cannot)?;
+        let is_new = runs.folder_if_there(&name).with_context(cannot)?.is_none();
+        let folder = runs.make_folder(&name).with_context(cannot)?;
+        let unfinished = Unfinished { dir: dir.clone(), runs, name, folder: folder.clone(), is_new };
         let manifest = create_anew(&folder, &dir.manifest())?;
         let lines = |path: PathBuf| Lines { folder: folder.clone(), path, output: None };
         Ok(Self {
+            unfinished,
             manifest: Manifest::new(manifest, &dir.manifest(), chunk_images),
             gone: lines(dir.gone()),
             failed: lines(dir.scan_failures()),
@@ -114,19 +163,19 @@ impl RunFiles {
     }
 
     /// Everything reaches the disk before the record that says so; of an empty manifest nothing could be lost. Gives back
-    /// the chunks.
-    pub fn finish(mut self, record: &RunRecord) -> Result<Vec<Chunk>> {
+    /// the chunks, and what makes the run.
+    pub fn finish(mut self) -> Result<(Vec<Chunk>, Ready)> {
         let chunks = self.manifest.finish()?;
-        if self.temporary.is_none() {
+        let dry_run = self.temporary.is_some();
+        if !dry_run {
             if !chunks.is_empty() {
                 self.manifest.sync()?;
             }
             for lines in [self.gone, self.failed, self.failed_before, self.moved] {
                 lines.sync()?;
             }
-            self.folder.write_json(name_in(&self.dir.record())?, record)?;
         }
-        Ok(chunks)
+        Ok((chunks, Ready { unfinished: self.unfinished, dry_run }))
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,6 +15,9 @@ use protocol::{
     ScanSummary, absolute, read_list,
 };
 
+use stop::Stop;
+
+use crate::interrupt::{goes_on, until_taken};
 use crate::moves::Moves;
 use crate::reconcile::{Verdict, reconcile};
 use crate::report::Report;
@@ -47,6 +51,10 @@ pub struct Scan<'a> {
     /// Write nothing; only count.
     pub dry_run: bool,
     pub host: &'a str,
+    /// The wish to end.
+    pub stop: &'a Stop,
+    /// Tells that the controller has taken what was found; without one nobody is asked.
+    pub taken: Option<&'a Receiver<()>>,
 }
 
 /// Runs the scan; progress goes to `report` while it runs, and chunks when it is through.
@@ -88,6 +96,7 @@ fn judge(scan: &Scan, found: impl Iterator<Item = Result<Found>>, report: &Repor
     let failure = |path, kind, detail| Failure::new(path, kind, detail, scan.host);
     let standing = standing.into_iter().flatten().map(|row| Ok(row?));
     reconcile(found, standing, failed_before(scan)?, may_drop, |verdict| {
+        goes_on(scan.stop)?;
         if summary.scanned.is_multiple_of(256) {
             alive(summary.scanned);
         }
@@ -129,6 +138,7 @@ fn judge(scan: &Scan, found: impl Iterator<Item = Result<Found>>, report: &Repor
         if summary.moved > 0 {
             let mut mover = rows.mover(scan.prefix, scan.host);
             files.take_out(found.moved, |part| {
+                goes_on(scan.stop)?;
                 alive(summary.scanned);
                 if scan.dry_run { Ok(None) } else { Ok(Some(mover.publish(part)?)) }
             })?;
@@ -145,9 +155,14 @@ fn judge(scan: &Scan, found: impl Iterator<Item = Result<Found>>, report: &Repor
         summary,
         proof: None,
     };
-    for chunk in files.finish(&record)? {
+    let (chunks, ready) = files.finish()?;
+    for chunk in chunks {
         report.event(&Event::Chunk { chunk });
     }
+    report.event(&Event::Scanned { summary, model: scan.model.into() });
+    // What nobody has taken must not stand as the newest run.
+    scan.taken.map_or_else(|| goes_on(scan.stop), |taken| until_taken(scan.stop, taken))?;
+    ready.publish(&record)?;
     Ok(summary)
 }
 

@@ -95,6 +95,17 @@ impl Work {
         self.changed.notify_all();
     }
 
+    /// Waits until all is to be dropped at once, or the controller is lost; which of them.
+    pub fn wait_until_over(&self) -> Ending {
+        let mut state = self.lock();
+        loop {
+            match &state.ending {
+                Some(over @ (Ending::Stopped | Ending::Lost(_))) => return over.clone(),
+                _ => state = self.changed.wait(state).expect("no holder of this lock panics"),
+            }
+        }
+    }
+
     /// Follows a controller's commands until its stream ends. `keep_list` is called with the worker's list.
     pub fn follow(&self, input: impl BufRead, report: &Report, keep_list: impl Fn(&[Chunk])) {
         let mut end = "the controller closed the connection".to_owned();

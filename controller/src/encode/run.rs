@@ -17,6 +17,9 @@ use crate::scan::{Found, SHOWN_FAILURES};
 use crate::site::Site;
 use crate::view::View;
 
+/// Workers that have not ended so long after they were told to are not waited for.
+const GIVE_UP: Duration = Duration::from_secs(8);
+
 pub struct Run<'a> {
     job: &'a Job,
     found: &'a Found,
@@ -144,6 +147,10 @@ impl<'a> Run<'a> {
 
     /// Whether there is anything to wait for.
     pub fn goes_on(&mut self, trying: usize) -> bool {
+        // A host that hangs does not say that its worker has ended; that finds its standard input closed when it wakes.
+        if self.stopping.is_some_and(|since| since.elapsed() > GIVE_UP) {
+            return false;
+        }
         if self.workers.iter().any(|w| w.channel.is_some()) {
             return true;
         }
@@ -208,7 +215,7 @@ impl<'a> Run<'a> {
                 let error = match worker.error.clone() {
                     Some(error) => error,
                     None if worker.over => String::new(),
-                    None => worker.explain(i, &ended).await,
+                    None => worker.explain(self.job, i, &ended).await,
                 };
                 self.ended(i, error, Some(&ended));
             }
@@ -289,6 +296,7 @@ impl<'a> Run<'a> {
                 if self.parts.insert(chunk_id, part).is_none() {
                     self.failed += failed;
                     self.workers[i].embedded += rows;
+                    self.workers[i].blamed += failed;
                 }
                 for other in self.grants.finished(chunk_id, i) {
                     self.tell(other, &Command::Drop { chunk_id });
@@ -375,7 +383,7 @@ impl<'a> Run<'a> {
     pub fn show(&mut self) {
         for i in 0..self.workers.len() {
             let worker = &self.workers[i];
-            let done = worker.embedded + worker.in_hand();
+            let done = worker.embedded + worker.blamed + worker.in_hand();
             self.view.host(i, done, worker.failed, worker.meter.rate(), worker.stages.limit());
             if worker.rate() == Some(0.0) {
                 self.grants.measured(i, 0.0, worker.in_hand());
@@ -383,7 +391,7 @@ impl<'a> Run<'a> {
         }
         let works = |w: &&Worker| w.channel.is_some() && !w.over;
         let rate: f64 = self.workers.iter().filter(works).filter_map(|w| w.meter.rate()).sum();
-        let in_hand: u64 = self.workers.iter().filter(works).map(Worker::in_hand).sum();
+        let in_hand: u64 = self.workers.iter().map(Worker::in_hand).sum();
         let done = (self.total - self.grants.left() + in_hand).min(self.total);
         let failed = self.failed;
         self.view.total(done, self.total, failed, rate);

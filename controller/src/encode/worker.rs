@@ -48,8 +48,9 @@ pub struct Worker {
     pub finished: u64,
     /// The chunk, and the picture of it, that is alone in hand.
     pub trying: Option<(u64, usize)>,
-    /// Rows of all its starts.
+    /// Rows of all its starts, and the pictures that failed in the same chunks.
     pub embedded: u64,
+    pub blamed: u64,
     pub stages: Stages,
     /// Why it failed last.
     pub error: Option<String>,
@@ -80,6 +81,7 @@ impl Worker {
             finished: 0,
             trying: None,
             embedded: 0,
+            blamed: 0,
             stages: Stages::default(),
             error,
         }
@@ -105,9 +107,12 @@ impl Worker {
             .set("root", root)
             .set("model", site.spec.path_there(&found.model))
             .set("work-dir", site.work(""))
+            .set("run-dir", job.run_dir(&self.spec))
             .encoding(&job.args, &site.spec, self.batch_size);
         let program = site.program("worker")?;
-        self.channel = Some(site.host.start(&program, &arguments.0, &self.log(i), start, sender.clone()));
+        let (log, shown) = (self.log(job, i), site.work(&format!("worker_{i}.log")));
+        let channel = site.host.start_shown(&program, &arguments.0, &log, &shown, start, sender.clone());
+        self.channel = Some(channel);
         self.starts += 1;
         let now = Instant::now();
         (self.start, self.heard, self.moved) = (Some(start), now, now);
@@ -127,9 +132,10 @@ impl Worker {
         self.meter.note(now, done);
     }
 
-    /// Pictures of chunks in hand that are done.
+    /// Pictures of chunks in hand that are done; none of a worker that has ended, whose chunks are done again.
     pub fn in_hand(&self) -> u64 {
-        self.done.saturating_sub(self.finished)
+        let works = self.channel.is_some() && !self.over;
+        if works { self.done.saturating_sub(self.finished) } else { 0 }
     }
 
     /// Pictures a second; 0 for one that gets no further.
@@ -138,7 +144,7 @@ impl Worker {
     }
 
     /// Why a worker ended that did not say it.
-    pub async fn explain(&self, i: usize, ended: &Ended) -> String {
+    pub async fn explain(&self, job: &Job, i: usize, ended: &Ended) -> String {
         use std::os::unix::process::ExitStatusExt;
         let (Ended::Exited(status), Some(site)) = (ended, &self.site) else { return ended.to_string() };
         let advice = if status.signal() == Some(9) {
@@ -150,7 +156,8 @@ impl Worker {
         } else {
             String::new()
         };
-        format!("{ended}{advice}; its log is {}{}", self.log(i), site.tail(&self.log(i)).await)
+        let log = self.log(job, i);
+        format!("{ended}{advice}; its log is {log}{}", site.tail(&log).await)
     }
 
     /// What it comes to.
@@ -164,7 +171,7 @@ impl Worker {
         }
     }
 
-    fn log(&self, i: usize) -> String {
-        self.spec.work(&format!("worker_{i}.log"))
+    fn log(&self, job: &Job, i: usize) -> String {
+        format!("{}/worker_{i}.log", job.run_dir(&self.spec))
     }
 }

@@ -87,7 +87,7 @@ fn make_up(lab: &Lab, pictures: usize) -> usize {
     let parts = folders.chunks(100).map(part).collect();
     let sources = Sources::Parts(parts);
     let request =
-        MergeRequest { prefix: &prefix, run: None, sources, fresh: false, wait_s: 0.0, progress: &mut |_| {} };
+        MergeRequest { prefix: &prefix, run: None, sources, fresh: false, wait_s: 0.0, progress: &mut |_| Ok(()) };
     index::merge(request).expect("the parts are sound").meta.num_images as usize
 }
 

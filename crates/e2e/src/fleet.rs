@@ -163,6 +163,11 @@ impl Fleet {
         [second, first].concat()
     }
 
+    /// How many connections a machine has.
+    pub fn logged_in(&self, i: usize) -> usize {
+        self.connections(i).len()
+    }
+
     /// Ends the server that a query started on a machine.
     pub fn stop_server(&self, i: usize) {
         crate::stop_servers(&self.lab.path(format!("m{i}/run/imagefleet")));

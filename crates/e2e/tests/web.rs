@@ -86,7 +86,8 @@ fn make_many(lab: &Lab) -> PathBuf {
     };
     let part = publish_part(&prefix, part, &rows).unwrap();
     let sources = Sources::Parts(vec![PartRef { name: part.name, rows: part.rows, checksum: part.checksum }]);
-    let request = MergeRequest { prefix: &prefix, run: None, sources, fresh: true, wait_s: 0.0, progress: &mut |_| {} };
+    let request =
+        MergeRequest { prefix: &prefix, run: None, sources, fresh: true, wait_s: 0.0, progress: &mut |_| Ok(()) };
     merge(request).unwrap();
     prefix.dir().to_owned()
 }

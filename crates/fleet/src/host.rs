@@ -148,7 +148,7 @@ impl Host {
 
     /// Starts a program whose standard input and output are a stream.
     pub async fn carry(&self, program: &str, args: &[OsString]) -> Result<Carried, HostError> {
-        self.process(program, args, "").await.map(Carried::by)
+        self.process(program, args, Log::default()).await.map(Carried::by)
     }
 
     /// Starts a program that takes commands and tells events; what it says goes to `incoming`, marked with `tag`, and

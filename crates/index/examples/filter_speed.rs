@@ -31,7 +31,7 @@ fn main() -> Result<()> {
         parts.push(PartRef { name: meta.name, rows: meta.rows, checksum: meta.checksum });
     }
     let sources = Sources::Parts(parts);
-    merge(MergeRequest { prefix, run: None, sources, fresh: true, wait_s: 0.0, progress: &mut |_| {} })?;
+    merge(MergeRequest { prefix, run: None, sources, fresh: true, wait_s: 0.0, progress: &mut |_| Ok(()) })?;
     let begun = Instant::now();
     let index = Index::open(prefix, &folder.path().join("cache"))?;
     println!("opened for the first time: {:.0} ms", begun.elapsed().as_secs_f64() * 1e3);

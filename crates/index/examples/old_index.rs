@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(run.record(), serde_json::to_vec(&record)?)?;
     let (run, sources) = (Some("20260101-000000"), Sources::Parts(parts));
     let report =
-        merge(MergeRequest { prefix: &prefix, run, sources, fresh: false, wait_s: 0.0, progress: &mut |_| {} })?;
+        merge(MergeRequest { prefix: &prefix, run, sources, fresh: false, wait_s: 0.0, progress: &mut |_| Ok(()) })?;
     println!("{report:?}");
     Ok(())
 }

@@ -72,7 +72,7 @@ fn make(prefix: &IndexPrefix, rows: usize, dim: usize) -> Result<()> {
         parts.push(PartRef { name: meta.name, rows: meta.rows, checksum: meta.checksum });
     }
     let sources = Sources::Parts(parts);
-    merge(MergeRequest { prefix, run: None, sources, fresh: true, wait_s: 0.0, progress: &mut |_| {} })?;
+    merge(MergeRequest { prefix, run: None, sources, fresh: true, wait_s: 0.0, progress: &mut |_| Ok(()) })?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use disk::ours;
 use protocol::{IndexMeta, IndexPrefix};
 
+use crate::error::Progress;
 use crate::inputs::nap;
 use crate::meta_file::{read_meta, segments};
 use crate::row_writer::hash_file;
@@ -23,7 +24,12 @@ pub(crate) struct Current {
 
 /// Reads the state. A generation newer than `P.meta.json`, or one without it, is either what a killed merge left, or
 /// this host's directory cache is behind: it waits until `deadline` before it believes the first.
-pub(crate) fn read(prefix: &IndexPrefix, fresh: bool, deadline: Instant) -> Result<Current, IndexError> {
+pub(crate) fn read(
+    prefix: &IndexPrefix,
+    fresh: bool,
+    deadline: Instant,
+    progress: Progress<'_>,
+) -> Result<Current, IndexError> {
     loop {
         let newest = generations(prefix)?.into_iter().max().unwrap_or(0);
         let base = match read_meta(prefix) {
@@ -34,7 +40,7 @@ pub(crate) fn read(prefix: &IndexPrefix, fresh: bool, deadline: Instant) -> Resu
             meta => meta?,
         };
         let generation = base.as_ref().map_or(0, |m| m.generation);
-        if newest > generation && nap(&prefix.meta(), deadline) {
+        if newest > generation && nap(progress, &prefix.meta(), deadline)? {
             continue;
         }
         if fresh {

@@ -6,6 +6,14 @@ use std::path::{Path, PathBuf};
 use protocol::FORMAT_VERSION;
 use serde_json::Value;
 
+/// The wish that work ends before it is done. Given by whoever follows its progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it was interrupted")]
+pub struct Interrupted;
+
+/// Follows work that takes long: it is told now and then how many rows are done, and can end it.
+pub type Progress<'a> = &'a mut dyn FnMut(u64) -> Result<(), Interrupted>;
+
 /// Why an operation on an index's files did not succeed. Nothing that stood before was harmed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -13,6 +21,9 @@ pub enum IndexError {
     /// The system refused: no space, no permission, the share is gone.
     #[error(transparent)]
     Disk(#[from] disk::Error),
+    /// Whoever follows the work wanted it to end.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// A file's bytes are not what was written.
     #[error("{} is damaged: {what}; {remedy}", path.display())]
     Damaged {

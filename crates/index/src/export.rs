@@ -9,7 +9,7 @@ use protocol::IndexPrefix;
 
 use crate::IndexError;
 use crate::brought::{COLUMN, MATRICES, PATHS, file};
-use crate::error::FileKind;
+use crate::error::{FileKind, Progress};
 use crate::meta_file::{read_meta, segments};
 use crate::npy::{Float, NpyWriter};
 use crate::row_reader::RowFile;
@@ -25,7 +25,7 @@ pub struct Export<'a> {
     /// Rows in a file, at most.
     pub rows_per_file: u64,
     /// Told how many rows are written, now and then.
-    pub progress: &'a mut dyn FnMut(u64),
+    pub progress: Progress<'a>,
 }
 
 /// What was exported.
@@ -81,7 +81,7 @@ pub fn export(request: Export<'_>) -> Result<Exported, IndexError> {
             shard.push(format!("{}/{}", meta.root, row.path), &row.vector)?;
             rows += 1;
             if rows.is_multiple_of(8192) {
-                progress(rows);
+                progress(rows)?;
             }
         }
     }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::IndexError;
 use crate::brought::{Brought, Shard};
+use crate::error::Progress;
 use crate::inputs::Inputs;
 use crate::kway::{Opened, Source};
 use crate::npy::Float;
@@ -67,7 +68,7 @@ impl Import {
     ///
     /// # Errors
     /// If a file cannot be read or is not what it should be, if rows and paths are not as many, if a path leads elsewhere.
-    pub fn read(brought: &Brought, root: &Root, host: &str, progress: &mut dyn FnMut(u64)) -> Result<Self, IndexError> {
+    pub fn read(brought: &Brought, root: &Root, host: &str, progress: Progress<'_>) -> Result<Self, IndexError> {
         let shards = Arc::new(brought.shards()?);
         let first = &shards[0].vectors;
         let mut import = Self {
@@ -82,7 +83,7 @@ impl Import {
         for number in 0..shards.len() {
             import.read_shard(number, host, &mut |rows| {
                 read += rows;
-                progress(read);
+                progress(read)
             })?;
         }
         if import.keys.is_empty() {
@@ -91,7 +92,7 @@ impl Import {
         Ok(import)
     }
 
-    fn read_shard(&mut self, number: usize, host: &str, read: &mut dyn FnMut(u64)) -> Result<(), IndexError> {
+    fn read_shard(&mut self, number: usize, host: &str, read: Progress<'_>) -> Result<(), IndexError> {
         let (shards, root, dim) = (Arc::clone(&self.shards), self.root.clone(), self.dim);
         let Shard { vectors, paths: list, .. } = &shards[number];
         if vectors.dim != dim {
@@ -125,7 +126,7 @@ impl Import {
                     "so many of its rows are zero, not finite or of a name that is not UTF-8: are these pictures?";
                 return Err(refuse(&vectors.path, what.into()));
             }
-            read(count as u64);
+            read(count as u64)?;
         }
         match paths.try_fold(0, |more, path| path.map(|_| more + 1))? {
             0 => Ok(()),

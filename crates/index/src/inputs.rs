@@ -8,7 +8,7 @@ use protocol::{Failure, IndexMeta, IndexPrefix, MOST_METADATA, ModelIdentity, Ru
 use serde::{Deserialize, Serialize};
 
 use crate::IndexError;
-use crate::error::FileKind;
+use crate::error::{FileKind, Progress};
 use crate::gather::other_model;
 use crate::import::Import;
 use crate::kway::{Opened, Source};
@@ -114,12 +114,13 @@ fn still_fit(prefix: &IndexPrefix, inputs: &Inputs, current: Option<&IndexMeta>)
 }
 
 fn named_parts(
-    request: &MergeRequest<'_>,
+    request: &mut MergeRequest<'_>,
     refs: &[PartRef],
     current: Option<&IndexMeta>,
     deadline: Instant,
 ) -> Result<Inputs, IndexError> {
-    let record = request.run.map(|run_id| wait_for_record(request, run_id, deadline)).transpose()?;
+    let run = request.run;
+    let record = run.map(|run_id| wait_for_record(request, run_id, deadline)).transpose()?;
     let mut warnings = Vec::new();
     let heads = wait_for_parts(request, refs, record.as_ref(), deadline, &mut warnings)?;
     let first = heads.first().map(|h| (h.meta.root.clone(), h.meta.model.fingerprint.clone()));
@@ -151,12 +152,12 @@ fn named_parts(
 }
 
 /// Adds the parts that the run's scan made of pictures that were moved: they are no work of any worker.
-fn moved_parts(request: &MergeRequest<'_>, inputs: &mut Inputs, deadline: Instant) -> Result<(), IndexError> {
+fn moved_parts(request: &mut MergeRequest<'_>, inputs: &mut Inputs, deadline: Instant) -> Result<(), IndexError> {
     let Some(record) = inputs.record.clone().filter(|record| record.summary.moved > 0) else { return Ok(()) };
     let path = request.prefix.run(&record.run_id).moved();
     let text = loop {
         match protocol::read_file(&path, MOST_METADATA) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && nap(&path, deadline) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && nap(request.progress, &path, deadline)? => {}
             text => break text.map_err(IndexError::io("read", &path))?,
         }
     };
@@ -224,20 +225,20 @@ fn push_part(inputs: &mut Inputs, head: PartHead, kind: Kind) {
 }
 
 /// The record is on the share already, but this host's directory cache may not show it for a while.
-fn wait_for_record(request: &MergeRequest<'_>, run_id: &str, deadline: Instant) -> Result<RunRecord, IndexError> {
+fn wait_for_record(request: &mut MergeRequest<'_>, run_id: &str, deadline: Instant) -> Result<RunRecord, IndexError> {
     let path = request.prefix.run(run_id).record();
     loop {
         if let Some(record) = read_record(request.prefix, run_id)? {
             return Ok(record);
         }
-        if !nap(&path, deadline) {
+        if !nap(request.progress, &path, deadline)? {
             return Err(FileKind::Run.damaged(&path, "it is not there, so the run's scan did not finish"));
         }
     }
 }
 
 fn wait_for_parts(
-    request: &MergeRequest<'_>,
+    request: &mut MergeRequest<'_>,
     refs: &[PartRef],
     record: Option<&RunRecord>,
     deadline: Instant,
@@ -257,7 +258,7 @@ fn wait_for_parts(
     Ok(heads)
 }
 
-fn wait_for_part(request: &MergeRequest<'_>, part: &PartRef, deadline: Instant) -> Result<PartHead, IndexError> {
+fn wait_for_part(request: &mut MergeRequest<'_>, part: &PartRef, deadline: Instant) -> Result<PartHead, IndexError> {
     let path = part::part_path(request.prefix, &part.name)?;
     loop {
         let what = match part::head(&path) {
@@ -269,22 +270,23 @@ fn wait_for_part(request: &MergeRequest<'_>, part: &PartRef, deadline: Instant) 
             Err(e) if e.is_not_found() => format!("it did not appear within {:.0} s", request.wait_s),
             Err(e) => e.to_string(),
         };
-        if !nap(&path, deadline) {
+        if !nap(request.progress, &path, deadline)? {
             return Err(IndexError::PartMissing { path, what });
         }
     }
 }
 
 /// Waits a little for `path` to show up; false if the time is over. Listing the folder makes some network file systems
-/// ask their server again.
-pub(crate) fn nap(path: &std::path::Path, deadline: Instant) -> bool {
+/// ask their server again. `progress` can end the wait.
+pub(crate) fn nap(progress: Progress<'_>, path: &std::path::Path, deadline: Instant) -> Result<bool, IndexError> {
+    progress(0)?;
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
-        return false;
+        return Ok(false);
     }
     std::thread::sleep(left.min(Duration::from_millis(200)));
     if let Some(parent) = path.parent() {
         let _ = std::fs::read_dir(parent).map(Iterator::count);
     }
-    true
+    Ok(true)
 }

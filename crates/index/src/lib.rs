@@ -63,7 +63,7 @@ mod take_in;
 
 pub use brought::Brought;
 pub use duplicates::Duplicates;
-pub use error::IndexError;
+pub use error::{IndexError, Interrupted, Progress};
 pub use export::{Export, Exported, export};
 pub use find::{Found, Wanted};
 pub use gather::gather;

@@ -8,7 +8,7 @@ use chrono::{SecondsFormat, Utc};
 use protocol::{FORMAT_VERSION, Failure, IndexMeta, IndexPrefix, ModelIdentity, Proof, VERSION, WorkerMeta};
 
 use crate::current::{self, Current};
-use crate::error::FileKind;
+use crate::error::{FileKind, Progress};
 use crate::gather::other_model;
 use crate::generation::GenerationWriter;
 use crate::gone::Gone;
@@ -33,8 +33,8 @@ pub struct MergeRequest<'a> {
     pub fresh: bool,
     /// How long to wait, in all, for files that this host's directory cache may hide.
     pub wait_s: f64,
-    /// Told how many rows are written, now and then.
-    pub progress: &'a mut dyn FnMut(u64),
+    /// Told how many rows are written, now and then. Nothing is left of a merge that it ends.
+    pub progress: Progress<'a>,
 }
 
 /// What a merge did.
@@ -63,7 +63,7 @@ pub struct MergeReport {
 pub fn merge(mut request: MergeRequest<'_>) -> Result<MergeReport, IndexError> {
     let prefix = request.prefix;
     let deadline = Instant::now() + Duration::try_from_secs_f64(request.wait_s).unwrap_or_default();
-    let current = current::read(prefix, request.fresh, deadline)?;
+    let current = current::read(prefix, request.fresh, deadline, request.progress)?;
     for_python::refuse_others(prefix, current.base.as_ref())?;
     let mut inputs = inputs::collect(&mut request, current.base.as_ref(), deadline)?;
     let model = check_same_collection(prefix, &current, &inputs)?;
@@ -127,17 +127,18 @@ fn write_next(
         }
         writer.push(row)?;
         written += 1;
-        if written.is_multiple_of(8192) {
-            (request.progress)(written);
+        if written.is_multiple_of(4096) {
+            (request.progress)(written)?;
         }
         Ok(())
     })?;
-    (request.progress)(written);
+    (request.progress)(written)?;
     after.left_out = std::mem::take(&mut candidates.skipped);
     if current.base.is_some() && counts.added + counts.dropped + counts.replaced == 0 {
         return Ok((None, counts));
     }
     let (published, segment) = writer.finish(prefix)?;
+    (request.progress)(written)?;
     if !current::is_unchanged(prefix, current, request.fresh)? {
         return Err(IndexError::ChangedMeanwhile { meta: prefix.meta() });
     }

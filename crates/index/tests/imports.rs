@@ -51,7 +51,7 @@ impl Bring {
     }
 
     fn read_this(&self, brought: &Brought) -> Result<Import, IndexError> {
-        Import::read(brought, &self.root, "h", &mut |_| {})
+        Import::read(brought, &self.root, "h", &mut |_| Ok(()))
     }
 
     fn merge(&self, import: Import, fresh: bool) -> Result<MergeReport, IndexError> {
@@ -66,7 +66,7 @@ impl Bring {
     fn folder(&self, name: &str, float: Float, rows_per_file: u64) -> PathBuf {
         let folder = self.place.dir.path().join(name);
         let prefix = &self.place.prefix;
-        export(Export { prefix, folder: &folder, float, rows_per_file, progress: &mut |_| {} }).unwrap();
+        export(Export { prefix, folder: &folder, float, rows_per_file, progress: &mut |_| Ok(()) }).unwrap();
         folder
     }
 }
@@ -212,7 +212,7 @@ fn what_is_exported_is_imported_again_as_it_was() {
             folder: &folder,
             float,
             rows_per_file: per_file,
-            progress: &mut |_| {},
+            progress: &mut |_| Ok(()),
         };
         assert!(matches!(export(again), Err(IndexError::NotEmpty { .. })));
 

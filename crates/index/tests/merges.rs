@@ -265,7 +265,7 @@ fn a_named_part_that_comes_late_is_waited_for() {
         sources: Sources::Parts(vec![part]),
         fresh: false,
         wait_s: 60.0,
-        progress: &mut |_| {},
+        progress: &mut |_| Ok(()),
     };
     assert_eq!(index::merge(request).unwrap().added, 1);
     rename.join().unwrap();

@@ -86,7 +86,7 @@ impl Collection {
             sources: Sources::Parts(vec![PartRef { name: part.name, rows: part.rows, checksum: part.checksum }]),
             fresh: false,
             wait_s: 0.0,
-            progress: &mut |_| {},
+            progress: &mut |_| Ok(()),
         })
         .unwrap();
     }

@@ -125,14 +125,11 @@ impl World {
         }
     }
 
-    /// A run: the scan, parts of its chunks, and a merge. How many pictures it embedded; `None` if there are none.
-    fn run(&mut self, interrupted: bool, unreadable: Option<u8>) -> Option<u64> {
-        self.runs += 1;
-        let run_id = format!("run{:04}", self.runs);
-        let scan = Scan {
+    fn scan<'a>(&'a self, run_id: &'a str, stop: &'a Stop, taken: Option<&'a Receiver<()>>) -> Scan<'a> {
+        Scan {
             root: &self.root,
             prefix: &self.prefix,
-            run_id: &run_id,
+            run_id,
             model: "test",
             fingerprint: "f1",
             image_list: None,
@@ -143,7 +140,17 @@ impl World {
             retry_failed: false,
             dry_run: false,
             host: "host",
-        };
+            stop,
+            taken,
+        }
+    }
+
+    /// A run: the scan, parts of its chunks, and a merge. How many pictures it embedded; `None` if there are none.
+    fn run(&mut self, interrupted: bool, unreadable: Option<u8>) -> Option<u64> {
+        self.runs += 1;
+        let run_id = format!("run{:04}", self.runs);
+        let stop = Stop::default();
+        let scan = self.scan(&run_id, &stop, None);
         let closed = unreadable.map(|n| format!("d{n}"));
         let mut told = false;
         let found = walk(self.root.here(), Vec::new(), None, 1).filter_map(|found| {
@@ -176,7 +183,7 @@ impl World {
                 sources: Sources::Parts(parts),
                 fresh: false,
                 wait_s: 0.0,
-                progress: &mut |_| {},
+                progress: &mut |_| Ok(()),
             };
             match merge(request) {
                 Err(IndexError::NothingToMerge { .. }) => assert_eq!(read_meta(&self.prefix).unwrap(), None),
@@ -293,4 +300,39 @@ fn an_interrupted_run_does_not_make_moved_pictures_look_lost() {
     assert_eq!(world.run(true, None), Some(1));
     assert_eq!(world.run(false, None), Some(1));
     assert_eq!(world.check().len(), 151);
+}
+
+#[test]
+fn a_scan_that_nobody_takes_or_that_is_interrupted_leaves_no_run() {
+    let world = World::new();
+    fs::create_dir_all(world.root.here().join("d0")).unwrap();
+    fs::write(world.root.here().join("d0/1.jpg"), "x").unwrap();
+    let judged = |run: &str, stop: &Stop, taken: Option<&Receiver<()>>| {
+        let found = walk(world.root.here(), Vec::new(), None, 1).map(Ok);
+        judge(&world.scan(run, stop, taken), found, &Report::new(true, "test".into()))
+    };
+    let left = || fs::read_dir(world.prefix.runs()).map_or(0, Iterator::count);
+    let stop = Stop::default();
+    stop.now(stop::Reason::Asked);
+    assert!(judged("r1", &stop, None).unwrap_err().is::<crate::interrupt::Interrupted>());
+    assert_eq!(left(), 0);
+
+    let (take, taken) = std::sync::mpsc::channel();
+    let stop = Stop::default();
+    std::thread::scope(|scope| {
+        let manifest = world.prefix.run("r2").manifest();
+        let (gone, stop) = (&stop, &stop);
+        scope.spawn(move || {
+            while !manifest.exists() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            gone.now(stop::Reason::Fault("the controller is gone".into()));
+        });
+        assert_eq!(judged("r2", stop, Some(&taken)).unwrap_err().to_string(), "the controller is gone");
+    });
+    assert_eq!((left(), world.prefix.newest_run()), (0, None));
+
+    take.send(()).unwrap();
+    judged("r3", &Stop::default(), Some(&taken)).unwrap();
+    assert_eq!(world.prefix.newest_run().as_deref(), Some("r3"));
 }

@@ -161,7 +161,7 @@ impl Place {
     }
 
     pub fn merge(&self, run: Option<&str>, sources: Sources, fresh: bool) -> Result<MergeReport, index::IndexError> {
-        merge(MergeRequest { prefix: &self.prefix, run, sources, fresh, wait_s: 0.0, progress: &mut |_| {} })
+        merge(MergeRequest { prefix: &self.prefix, run, sources, fresh, wait_s: 0.0, progress: &mut |_| Ok(()) })
     }
 
     /// Every row of the index as search tells it: path and whether its own vector finds it first.
