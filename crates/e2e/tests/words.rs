@@ -41,7 +41,7 @@ fn hostile_names_of_pictures_and_folders_steer_no_terminal_and_no_log() {
     let folder = lab.images().join("f\x1b[31m\n  because of b");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("c.jpg"), b"no picture").unwrap();
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o0)).unwrap();
 
     let mut controller = lab.powerless("controller");
     controller.args(["--image-dir", "images", "--model", "demo", "--hosts", "hosts"]);

@@ -53,7 +53,7 @@ pub fn plain_row(i: usize, dim: usize) -> Result<Row, Box<dyn std::error::Error>
         file: FileFacts {
             size_bytes: 1000 + i as u64,
             mtime_ns: 1_700_000_000_000_000_000 + i as i64,
-            taken_s: (i % 3 == 0).then_some(1_600_000_000 + i as i64),
+            taken_s: i.is_multiple_of(3).then_some(1_600_000_000 + i as i64),
             width: 640,
             height: 480,
         },
