@@ -11,7 +11,6 @@ use anyhow::{Context, Result};
 use disk::atomic::Temp;
 use protocol::{Chunk, Event, Exit, ManifestReader, Root};
 
-use crate::encode::Setup;
 use crate::report::Report;
 use crate::work::{Ending, Work};
 use crate::work_dir::WorkDir;
@@ -70,8 +69,8 @@ pub fn listen(report: &Arc<Report>) -> Controller {
 
 impl Controller {
     /// The worker is about to begin: it can keep the list that it gets.
-    pub fn ready(&self, setup: &Setup, work_dir: &WorkDir, id: u32) {
-        let (manifest, root) = (setup.manifest.to_owned(), setup.root.clone());
+    pub fn ready(&self, manifest: &Path, root: &Root, work_dir: &WorkDir, id: u32) {
+        let (manifest, root) = (manifest.to_owned(), root.clone());
         // There is only one beginning.
         let _ = self.list.set(List { manifest, root, work_dir: work_dir.clone(), id });
     }

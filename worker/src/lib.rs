@@ -216,6 +216,14 @@ fn run_encode(args: Encode, work_dir: &WorkDir, report: &Arc<Report>) -> Result<
     for message in encoder.warnings() {
         report.event(&Event::Warning { message: message.clone() });
     }
+    let manifest = match &plan {
+        Some(plan) => plan.manifest.path().to_owned(),
+        None => prefix.run(args.run.as_deref().unwrap_or(BY_HAND)).manifest(),
+    };
+    if let Some(controller) = &controller {
+        // The answer to what follows is the list.
+        controller.ready(&manifest, &root, work_dir, args.worker_id);
+    }
     let load_seconds = begun.elapsed().as_secs_f64();
     report.event(&Event::Ready {
         model: identity.clone(),
@@ -225,10 +233,6 @@ fn run_encode(args: Encode, work_dir: &WorkDir, report: &Arc<Report>) -> Result<
     });
     report.begin();
     let begun = Instant::now();
-    let manifest = match &plan {
-        Some(plan) => plan.manifest.path().to_owned(),
-        None => prefix.run(args.run.as_deref().unwrap_or(BY_HAND)).manifest(),
-    };
     let setup = encode::Setup {
         prefix: &prefix,
         root: &root,
@@ -242,10 +246,7 @@ fn run_encode(args: Encode, work_dir: &WorkDir, report: &Arc<Report>) -> Result<
     };
     let (work, listed_failures, _temporary_manifest) = match (plan, &controller) {
         (Some(plan), _) => (Arc::new(Work::list(plan.chunks)), plan.failures, Some(plan.manifest)),
-        (None, Some(controller)) => {
-            controller.ready(&setup, work_dir, args.worker_id);
-            (controller.work.clone(), Vec::new(), None)
-        }
+        (None, Some(controller)) => (controller.work.clone(), Vec::new(), None),
         (None, None) => anyhow::bail!("--image-list is needed"),
     };
     by_hand.map_or(Ok(()), |stop| interrupt::ends(stop, &work))?;
