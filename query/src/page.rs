@@ -37,7 +37,7 @@ impl Draft {
 
     /// Puts the page where it belongs.
     pub fn finish(mut self) -> Result<()> {
-        let written = self.out.flush().and_then(|()| self.out.get_ref().sync_all());
+        let written = self.out.flush().and_then(|()| disk::sync(self.out.get_ref()));
         written.and_then(|()| fs::rename(&self.temporary, &self.file)).with_context(|| cannot(&self.file))
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use disk::Ability;
 use protocol::socket::{lock_beside, prepare_folder};
 
 /// How long one that holds the lock may take to answer, or to leave.
@@ -39,6 +40,13 @@ impl Claim {
         loop {
             match lock.try_lock() {
                 Ok(()) => break,
+                // A folder without locks: who answers on the socket has it.
+                Err(TryLockError::Error(e)) if Ability::Lock.is_lacking(&e) => {
+                    if UnixStream::connect(socket).is_ok() {
+                        return Ok(None);
+                    }
+                    break;
+                }
                 Err(TryLockError::Error(e)) => return Err(e).context(format!("cannot lock {}", lock_file.display())),
                 Err(TryLockError::WouldBlock) if UnixStream::connect(socket).is_ok() => return Ok(None),
                 Err(TryLockError::WouldBlock) if Instant::now() > deadline => {

@@ -3,14 +3,15 @@
 //! looks for them when it runs.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use disk::atomic::{Temp, create_dir, folder_of};
-use disk::{Folder, Kind};
+use disk::{Ability, Folder, Kind};
 use protocol::setup::{Bundle, BundleFile, MANIFEST};
 use protocol::{ImagePath, MOST_METADATA, VERSION, hash_hex};
 
@@ -47,7 +48,9 @@ pub fn bundle(out: &Path) -> Result<Bundle> {
         let target = out.join("bin").join(name);
         copy(&program, &target)?;
         strip(&target);
-        fs::set_permissions(&target, fs::Permissions::from_mode(0o755))?;
+        let executable = fs::set_permissions(&target, fs::Permissions::from_mode(0o755));
+        // Where there are no modes, all files have the same.
+        Ability::Mode.is_wanted(executable).with_context(|| format!("cannot make {} executable", target.display()))?;
     }
     let runtime = fs::canonicalize(clip::runtime_path()?)?;
     libraries.extend(needed(&runtime)?);
@@ -133,7 +136,13 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent)?;
     }
-    fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    let mode = fs::metadata(from).map_or(0o644, |found| found.mode() & 0o777);
+    // The standard library's copy fails where a share refuses chmod.
+    let copied = File::open(from).and_then(|mut from| {
+        let mut to = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(to)?;
+        io::copy(&mut from, &mut to)
+    });
+    copied.with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     Ok(())
 }
 

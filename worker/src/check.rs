@@ -173,6 +173,9 @@ fn same_share(dir: &Path, token: Option<(&str, &str)>) -> Result<Option<Owners>>
     let probe = tempfile::Builder::new().prefix(".writable-").tempfile_in(dir).with_context(unwritable)?;
     let own = probe.as_file().metadata().with_context(unwritable)?.uid();
     probe.close().with_context(unwritable)?;
+    let prefix = IndexPrefix::new(dir);
+    disk::probe(&prefix.lock())?;
+    disk::probe(&prefix.meta())?;
     Ok(controllers.map(|controllers| Owners { user: facts::user(), own, controllers }))
 }
 

@@ -183,7 +183,10 @@ fn run_encode(args: Encode, work_dir: &WorkDir, report: &Arc<Report>) -> Result<
     disk::ours::look(&prefix)?;
     let _life = match args.granted {
         true => Some(Life::begin(work_dir.all(), prefix.dir(), args.worker_id, &host.hostname)?),
-        false => None,
+        false => {
+            disk::probe(&prefix.lock())?;
+            None
+        }
     };
     work_dir.tidy();
     let record = run_record(&prefix, args.run.as_deref())?;
@@ -275,8 +278,16 @@ fn run_encode(args: Encode, work_dir: &WorkDir, report: &Arc<Report>) -> Result<
         failures: listed_failures,
     };
     let meta = index::gather(&worker, &finished.parts, meta)?;
+    tell_unsynced(report);
     report.event(&Event::Done { rows: meta.num_images, failed: meta.num_failed });
     Ok(Exit::after(meta.num_failed))
+}
+
+/// What a share cannot do is told once.
+fn tell_unsynced(report: &Report) {
+    if let Some(note) = disk::unsynced() {
+        report.event(&Event::Warning { message: note.into() });
+    }
 }
 
 /// The record of the run named, or of the index's newest run if there is one.

@@ -3,12 +3,12 @@
 //! had in hand is done again.
 
 use std::fs::{File, TryLockError};
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use disk::Folder;
+use disk::{Ability, Folder};
 use protocol::hash_hex;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -48,7 +48,7 @@ fn lock(file: &mut File, path: &Path, host: &str) -> Result<()> {
         match file.try_lock() {
             Ok(()) => return Ok(()),
             // On a disk that knows no locks nobody can tell.
-            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => return Ok(()),
+            Err(TryLockError::Error(e)) if Ability::Lock.is_lacking(&e) => return Ok(()),
             Err(TryLockError::Error(e)) => return Err(e).with_context(|| format!("cannot lock {}", path.display())),
             Err(TryLockError::WouldBlock) => {}
         }

@@ -88,6 +88,9 @@ impl RunFiles {
         let (runs, name) = place.with_context(cannot)?;
         let is_new = runs.folder_if_there(&name).with_context(cannot)?.is_none();
         let folder = runs.make_folder(&name).with_context(cannot)?;
+        if temporary.is_none() {
+            disk::probe(&prefix.lock())?;
+        }
         let unfinished = Unfinished { dir: dir.clone(), runs, name, folder: folder.clone(), is_new };
         let manifest = create_anew(&folder, &dir.manifest())?;
         let lines = |path: PathBuf| Lines { folder: folder.clone(), path, output: None };
@@ -204,7 +207,7 @@ impl Manifest {
     }
 
     fn sync(&mut self) -> Result<()> {
-        self.writer.output().get_ref().sync_data().with_context(|| cannot_write(&self.path))
+        disk::sync(self.writer.output().get_ref()).with_context(|| cannot_write(&self.path))
     }
 
     fn finish(&mut self) -> Result<Vec<Chunk>> {
@@ -231,7 +234,7 @@ impl Lines {
     }
 
     fn sync(mut self) -> Result<()> {
-        let sync = |output: &mut BufWriter<File>| output.flush().and_then(|()| output.get_ref().sync_data());
+        let sync = |output: &mut BufWriter<File>| output.flush().and_then(|()| disk::sync(output.get_ref()));
         self.output.as_mut().map_or(Ok(()), sync).with_context(|| cannot_write(&self.path))
     }
 }

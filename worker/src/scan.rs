@@ -159,6 +159,7 @@ fn judge(scan: &Scan, found: impl Iterator<Item = Result<Found>>, report: &Repor
     for chunk in chunks {
         report.event(&Event::Chunk { chunk });
     }
+    crate::tell_unsynced(report);
     report.event(&Event::Scanned { summary, model: scan.model.into() });
     // What nobody has taken must not stand as the newest run.
     scan.taken.map_or_else(|| goes_on(scan.stop), |taken| until_taken(scan.stop, taken))?;

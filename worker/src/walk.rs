@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
@@ -66,7 +67,7 @@ enum Listing {
 
 struct Shared {
     root: PathBuf,
-    skip: Vec<PathBuf>,
+    skip: Vec<Skipped>,
     exclude: Option<Exclude>,
     queue: Mutex<Queue>,
     changed: Condvar,
@@ -85,11 +86,31 @@ pub struct Walk {
     stack: Vec<(Arc<Slot>, String, std::vec::IntoIter<Item>)>,
 }
 
+/// A folder that is left out. It may be found under another spelling, or through a link.
+struct Skipped {
+    path: PathBuf,
+    /// Device and number, if it is there.
+    identity: Option<(u64, u64)>,
+}
+
+impl Skipped {
+    fn is(&self, path: &Path) -> bool {
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_ascii_lowercase();
+        let identity = || fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+        self.path == path || (name(path) == name(&self.path) && self.identity.is_some() && identity() == self.identity)
+    }
+}
+
 /// Begins a walk of `root` with `threads` readers. Folders in `skip` (absolute paths) are left out, and so is what
 /// `exclude` names.
 pub fn walk(root: &Path, skip: Vec<PathBuf>, exclude: Option<Exclude>, threads: usize) -> Walk {
     let top = Slot::waiting(String::new());
     let folders = VecDeque::from([top.clone()]);
+    let skip = skip.into_iter().map(|path| {
+        let identity = fs::metadata(&path).ok().map(|found| (found.dev(), found.ino()));
+        Skipped { path, identity }
+    });
+    let skip = skip.collect();
     let shared = Arc::new(Shared {
         root: root.into(),
         skip,
@@ -226,6 +247,10 @@ impl Shared {
         listed
     }
 
+    fn skips(&self, folder: &Path) -> bool {
+        self.skip.iter().any(|skipped| skipped.is(folder))
+    }
+
     fn read(&self, folder: &str) -> io::Result<Listed> {
         let here = if folder.is_empty() { self.root.clone() } else { self.root.join(folder) };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -242,7 +267,7 @@ impl Shared {
                 }
                 Err(_) => {
                     let path = here.join(OsStr::from_bytes(entry.file_name().to_bytes()));
-                    if !self.skip.contains(&path) {
+                    if !self.skips(&path) {
                         items.extend(unnameable(&path).into_iter().map(Item::Other));
                     }
                 }
@@ -263,7 +288,7 @@ impl Shared {
             }
             told => told == FileType::Directory,
         };
-        let foreign = || FOREIGN.contains(&name) || self.skip.contains(&open.here.join(name));
+        let foreign = || FOREIGN.contains(&name) || self.skips(&open.here.join(name));
         let wanted = if is_folder { !foreign() } else { is_picture(Path::new(name)) };
         if !wanted || self.exclude.as_ref().is_some_and(|excluded| excluded(&below(open.folder, name))) {
             return None;
@@ -381,6 +406,24 @@ mod tests {
         );
         let images: Vec<ImagePath> = found.into_iter().map(|p| ImagePath::new(p).unwrap()).collect();
         assert!(images.is_sorted());
+    }
+
+    #[test]
+    fn the_index_is_left_out_by_whatever_spelling_or_link_it_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let (real, link) = (root.path().join("real"), root.path().join("link"));
+        fs::create_dir_all(real.join("index")).unwrap();
+        fs::write(real.join("index/x.jpg"), b"x").unwrap();
+        fs::write(real.join("a.jpg"), b"x").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let found = |skip: PathBuf| walk(&real, vec![skip], None, 1).count();
+        assert_eq!(found(link.join("index")), 1);
+        // As a share that folds case would find it.
+        let index = Skipped {
+            path: real.join("Index"),
+            identity: real.join("index").metadata().ok().map(|f| (f.dev(), f.ino())),
+        };
+        assert!(index.is(&real.join("index")) && !index.is(&real));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use crate::odd_share::{Ability, sync};
 use crate::{Error, Folder, sharing};
 
 /// What every temporary name holds, so that leftovers of killed programs can be told.
@@ -41,9 +42,9 @@ pub fn name_of_temp(temp: &str) -> Option<&str> {
 /// A file or folder under a temporary name, removed when dropped unless it was published.
 #[derive(Debug)]
 pub struct Temp {
-    folder: Folder,
-    name: OsString,
-    target: OsString,
+    pub(crate) folder: Folder,
+    pub(crate) name: OsString,
+    pub(crate) target: OsString,
     /// A person named the folder, and may keep a link in it.
     named: bool,
     published: bool,
@@ -101,11 +102,15 @@ impl Temp {
 
     /// Makes the file of these bytes, syncs it and publishes it.
     pub(crate) fn write(self, bytes: &[u8]) -> Result<(), Error> {
-        let mut file = self.create()?;
-        let written = file.write_all(bytes).and_then(|()| file.sync_all());
-        written.map_err(Error::io("write", &self.folder.file(&self.target)))?;
-        drop(file);
+        self.fill(bytes)?;
         self.publish()
+    }
+
+    /// Makes the file of these bytes, and syncs it.
+    fn fill(&self, bytes: &[u8]) -> Result<(), Error> {
+        let mut file = self.create()?;
+        let written = file.write_all(bytes).and_then(|()| sync(&file));
+        written.map_err(Error::io("write", &self.folder.file(&self.target)))
     }
 
     /// Gives it the name that it is for, and syncs the folder.
@@ -124,12 +129,6 @@ impl Temp {
         }
         self.published = true;
         Ok(())
-    }
-
-    /// Gives it that name as a second one unless somebody has it: then the error is `AlreadyExists`. Syncs the folder.
-    pub fn publish_new(&self) -> Result<(), Error> {
-        self.folder.link(&self.folder, &self.name, &self.target)?;
-        self.folder.sync()
     }
 }
 
@@ -168,6 +167,13 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     write(path, &json(value, path)?)
 }
 
+/// `value` as indented JSON in a file beside `path`, synced: all but the rename.
+pub fn draft_json<T: Serialize>(path: &Path, value: &T) -> Result<Temp, Error> {
+    let temp = Temp::beside(path)?;
+    temp.fill(&json(value, path)?)?;
+    Ok(temp)
+}
+
 /// A value as indented JSON, for the file at `path`.
 pub(crate) fn json<T: Serialize>(value: &T, path: &Path) -> Result<Vec<u8>, Error> {
     let mut text = serde_json::to_vec_pretty(value).map_err(|e| Error::io("encode", path)(e.into()))?;
@@ -195,7 +201,7 @@ pub fn copy(source: &Path, target: &Path) -> Result<(), Error> {
 fn copy_synced(source: &Path, temp: &Temp) -> Result<(), Error> {
     let mut from = protocol::open_file(source).map_err(Error::io("open", source))?;
     let mut to = temp.create()?;
-    io::copy(&mut from, &mut to).and_then(|_| to.sync_all()).map_err(Error::io("copy to", &temp.path()))
+    io::copy(&mut from, &mut to).and_then(|_| sync(&to)).map_err(Error::io("copy to", &temp.path()))
 }
 
 /// Syncs a folder, so that renames in it survive a power cut.
@@ -203,19 +209,9 @@ pub fn sync_dir(dir: &Path) -> Result<(), Error> {
     synced(File::open(dir).and_then(|d| d.sync_all()), dir)
 }
 
-/// What syncing a folder came to. Some network file systems refuse this; they order renames by themselves.
+/// What syncing a folder came to. Where a share cannot, it orders renames by itself.
 pub(crate) fn synced(result: io::Result<()>, dir: &Path) -> Result<(), Error> {
-    match result {
-        Err(e)
-            if !matches!(
-                e.kind(),
-                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
-            ) =>
-        {
-            Err(Error { action: "sync the folder", path: dir.into(), source: e })
-        }
-        _ => Ok(()),
-    }
+    Ability::SyncFolder.is_wanted(result).map_err(Error::io("sync the folder", dir))
 }
 
 /// Syncs the folder that holds `path`.

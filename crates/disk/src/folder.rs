@@ -285,6 +285,11 @@ impl Folder {
             .map_err(|e| Error::io("rename into place", &self.file(to))(e.into()))
     }
 
+    /// The same, unless somebody has the name: then the error is `AlreadyExists`.
+    pub(crate) fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        Ok(sys::renameat_with(&*self.open, from, &*self.open, to, sys::RenameFlags::NOREPLACE)?)
+    }
+
     /// Gives a file of `source` a second name in this folder, which nobody has yet.
     pub fn link(&self, source: &Folder, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) -> Result<(), Error> {
         let (from, to) = (single(from.as_ref(), &source.path)?, single(to.as_ref(), &self.path)?);

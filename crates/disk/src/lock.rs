@@ -1,21 +1,25 @@
 //! One owner a run: `P/lock` names the program that is changing an index. Two proofs of life are asked for, because a
-//! share may not carry file locks from host to host: the operating system's lock, and a heartbeat, which writes the file.
-//! When that was is told by the share's own clock: those of hosts may be hours apart.
+//! share may not carry file locks from host to host, or have none: the operating system's lock, and a heartbeat, which
+//! writes the file. When that was is told by the share's own clock: those of hosts may be hours apart.
+//!
+//! A lock can be lost: its machine slept for minutes, and another took it. Each heartbeat looks first, and whoever is
+//! about to switch something looks again.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread::{JoinHandle, sleep, spawn};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-use serde::{Deserialize, Serialize};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{sleep, spawn};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::Folder;
-use crate::atomic::{folder_of, name_in};
+use crate::atomic::{folder_of, name_in, temp_name};
+use crate::odd_share::{Ability, sync};
+use crate::owner::{Owner, now_s};
 
 /// A heartbeat older than this is a dead owner's, if its host cannot be asked.
-const SILENT_S: u64 = 60;
+const SILENT: Duration = Duration::from_secs(60);
 
 /// How often [`Beating`] writes a heartbeat.
 const BEAT: Duration = Duration::from_secs(10);
@@ -23,21 +27,14 @@ const BEAT: Duration = Duration::from_secs(10);
 /// How often one that waits for a lock looks.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// No owner's name takes so many bytes.
-const LONGEST: u64 = 1 << 16;
+/// Where the system has no locks, two that begin at once see each other within this.
+const SETTLED: Duration = Duration::from_secs(1);
 
-/// Who holds an index, as it stands in `P/lock`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owner {
-    /// The program.
-    pub program: String,
-    /// Its host.
-    pub host: String,
-    /// Its process there.
-    pub pid: u32,
-    /// Its last sign of life, seconds since 1970.
-    pub heartbeat_unix_s: u64,
-}
+/// Where the system has no locks, an owner that seems to be dead is watched for so long.
+const WATCHED: Duration = if cfg!(test) { SETTLED } else { BEAT.saturating_add(SETTLED) };
+
+/// A heartbeat that hangs on its share may take so long when all else is over.
+const LAST_BEAT: Duration = Duration::from_secs(2);
 
 /// Why the lock was not given.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +57,39 @@ pub enum Held {
     },
 }
 
+/// How a lock was lost that was held.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// Another took it, since no sign of life was seen for a minute.
+    #[error(
+        "{} (process {} on {}) has taken over this index, because this program gave no sign of life for a minute, as on a \
+         machine that sleeps ({path}); nothing is lost: run again when it is done",
+        owner.program, owner.pid, owner.host
+    )]
+    To {
+        /// The owner now.
+        owner: Owner,
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// Somebody removed, replaced or emptied the file.
+    #[error(
+        "the lock {path} is not this program's any more: it was removed, or another had it; nothing is lost: run again"
+    )]
+    Gone {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The share does not answer, so that nobody can tell.
+    #[error("cannot see whether this program still owns the index ({path})")]
+    Unseen {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
 /// The lock, held until dropped. Call [`RunLock::beat`] every few seconds.
 #[derive(Debug)]
 pub struct RunLock {
@@ -71,30 +101,36 @@ pub struct RunLock {
 impl RunLock {
     /// Takes the lock at `path` for `program` on `host`, or names who has it.
     pub fn take(path: &Path, program: &str, host: &str) -> Result<Self, Held> {
+        Self::take_as(path, Owner::here(program, host))
+    }
+
+    fn take_as(path: &Path, owner: Owner) -> Result<Self, Held> {
         let io = |source| Held::Io { path: path.into(), source };
-        let mut file = open(path).map_err(io)?;
-        let locked = match file.try_lock() {
-            Ok(()) => true,
-            Err(TryLockError::WouldBlock) => false,
-            Err(TryLockError::Error(source)) if source.kind() == io::ErrorKind::Unsupported => true,
-            Err(TryLockError::Error(source)) => return Err(io(source)),
+        let held = |owner| Err(Held::By { owner, path: path.into() });
+        let file = open(path).map_err(io)?;
+        let system = System::ask(&file).map_err(io)?;
+        let before = match Owner::read(&file) {
+            // Some shares carry locks that shut readers out.
+            Err(e) if e.kind() == ErrorKind::PermissionDenied => return held(Owner::unknown()),
+            before => before.map_err(io)?,
         };
-        let before = owner(&mut file).map_err(io)?;
-        let elsewhere = before.as_ref().is_some_and(|owner| owner.host != host);
-        let alive = elsewhere && age(path, &file).map_err(io)? < Duration::from_secs(SILENT_S);
         match before {
-            Some(owner) if !locked || alive => return Err(Held::By { owner, path: path.into() }),
-            None if !locked => {
-                let owner =
-                    Owner { program: "another program".into(), host: "this host".into(), pid: 0, heartbeat_unix_s: 0 };
-                return Err(Held::By { owner, path: path.into() });
+            Some(before) => {
+                if system.says_alive(&before, &owner, path, &file).map_err(io)? {
+                    return held(before);
+                }
             }
-            _ => {}
+            None if system == System::Held => return held(Owner::unknown()),
+            None => {}
         }
-        let owner =
-            Owner { program: program.into(), host: host.into(), pid: std::process::id(), heartbeat_unix_s: now_s() };
         let mut lock = Self { file, path: path.into(), owner };
-        lock.beat()?;
+        lock.write().map_err(io)?;
+        if system == System::Silent {
+            sleep(SETTLED);
+            if let Some(owner) = Self::owner(path).map_err(io)?.filter(|now| !now.is(&lock.owner)) {
+                return held(owner);
+            }
+        }
         Ok(lock)
     }
 
@@ -110,39 +146,73 @@ impl RunLock {
     }
 
     /// Lets a thread of its own write the heartbeats.
-    pub fn beating(mut self) -> Beating {
-        let (stop, stopped) = channel();
-        let thread = spawn(move || {
-            while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
-                // A share that is away for a moment takes the next beat; others wait for six of them.
-                let _ = self.beat();
-            }
-        });
-        Beating { stop: Some(stop), thread: Some(thread) }
+    pub fn beating(self) -> Beating {
+        self.beating_until(|_| {})
     }
 
-    /// Who holds the lock at `path`, and how long ago it was written; `None` if nobody does, or has died. Only looks, by
-    /// this host's clock: whoever wants the lock takes it.
+    /// The same; `lost` is called if a heartbeat finds that the lock is another's by now. It is the last.
+    pub fn beating_until(self, lost: impl FnOnce(Lost) + Send + 'static) -> Beating {
+        self.beating_every(BEAT, lost)
+    }
+
+    fn beating_every(mut self, beat: Duration, lost: impl FnOnce(Lost) + Send + 'static) -> Beating {
+        let ((stop, stopped), (ending, ended)) = (channel::<()>(), channel::<()>());
+        let (file, path, owner) = (self.file.try_clone().ok(), self.path.clone(), self.owner.clone());
+        spawn(move || {
+            while stopped.recv_timeout(beat) == Err(RecvTimeoutError::Timeout) {
+                match self.beat() {
+                    // A share that is away for a moment takes the next beat; others wait for six of them.
+                    Ok(()) | Err(Lost::Unseen { .. }) => {}
+                    Err(gone) => {
+                        lost(gone);
+                        break;
+                    }
+                }
+            }
+            drop(self);
+            drop(ending);
+        });
+        Beating { file, path, owner, stop: Some(stop), ended }
+    }
+
+    /// Who holds the lock at `path`, and how long ago it was written; `None` if nobody does, or has died. Only looks,
+    /// by this host's clock: whoever wants the lock takes it.
     pub fn last_owner(path: &Path) -> Option<(Owner, Duration)> {
-        let mut file = protocol::open_file(path).ok()?;
-        let owner = owner(&mut file).ok()??;
+        let file = protocol::open_file(path).ok()?;
+        let owner = Owner::read(&file).ok()??;
         let written = file.metadata().and_then(|metadata| metadata.modified()).ok()?;
         let age = SystemTime::now().duration_since(written).unwrap_or_default();
-        (age.as_secs() < SILENT_S).then_some((owner, age))
+        (age < SILENT).then_some((owner, age))
     }
 
-    /// Writes a fresh heartbeat.
-    pub fn beat(&mut self) -> Result<(), Held> {
+    /// Writes a fresh heartbeat, if the lock is still ours.
+    pub fn beat(&mut self) -> Result<(), Lost> {
+        self.check()?;
+        self.write().map_err(|source| Lost::Unseen { path: self.path.clone(), source })
+    }
+
+    /// Whether the lock is still ours, as the share tells now.
+    pub fn check(&self) -> Result<(), Lost> {
+        judge(&self.path, &self.owner, look_with(Some(&self.file), &self.path))
+    }
+
+    /// Who stands in the file of the lock at `path` now, dead or alive.
+    pub fn owner(path: &Path) -> io::Result<Option<Owner>> {
+        look_with(None, path)
+    }
+
+    fn write(&mut self) -> io::Result<()> {
         self.owner.heartbeat_unix_s = now_s();
         let text = serde_json::to_string(&self.owner).expect("an owner is texts and numbers");
-        self.write(&text).map_err(|source| Held::Io { path: self.path.clone(), source })
-    }
-
-    fn write(&mut self, text: &str) -> io::Result<()> {
-        self.file.rewind()?;
-        self.file.write_all(text.as_bytes())?;
-        self.file.set_len(text.len() as u64)?;
-        self.file.sync_data()
+        if let Err(error) = write_to(&self.file, &text) {
+            // A server that was started again may not know the open file any more.
+            let again = open(&self.path)?;
+            // Whatever the system says of its lock by now, the heartbeat stands.
+            let _ = again.try_lock();
+            write_to(&again, &text).map_err(|_| error)?;
+            self.file = again;
+        }
+        Ok(())
     }
 }
 
@@ -150,23 +220,82 @@ impl Drop for RunLock {
     fn drop(&mut self) {
         // The file stays: removing it would let two owners hold two files of one name. Emptying it frees it for
         // hosts that see no file locks; a failure here only delays them until the heartbeat is old.
-        let _ = self.file.set_len(0);
+        if self.check().is_ok() {
+            let _ = self.file.set_len(0);
+        }
     }
 }
 
 /// A lock that beats by itself, held until dropped.
 #[derive(Debug)]
 pub struct Beating {
+    file: Option<File>,
+    path: PathBuf,
+    owner: Owner,
     stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    ended: Receiver<()>,
+}
+
+impl Beating {
+    /// Whether the lock is still ours, as the share tells now. Asked right before anything is switched.
+    pub fn check(&self) -> Result<(), Lost> {
+        judge(&self.path, &self.owner, look_with(self.file.as_ref(), &self.path))
+    }
 }
 
 impl Drop for Beating {
     fn drop(&mut self) {
         drop(self.stop.take());
-        // The lock is free when the thread has ended; that it panicked is told by itself.
-        let _ = self.thread.take().map(JoinHandle::join);
+        // The lock is free when the thread has ended. If that hangs on its share, the heartbeat grows old.
+        let _ = self.ended.recv_timeout(LAST_BEAT);
     }
+}
+
+/// What the operating system's lock tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum System {
+    /// It is ours now.
+    Ours,
+    /// Somebody has it.
+    Held,
+    /// There are no such locks on this share.
+    Silent,
+}
+
+impl System {
+    fn ask(file: &File) -> io::Result<Self> {
+        match file.try_lock() {
+            Ok(()) => Ok(Self::Ours),
+            Err(TryLockError::WouldBlock) => Ok(Self::Held),
+            Err(TryLockError::Error(e)) if Ability::Lock.is_lacking(&e) => Ok(Self::Silent),
+            Err(TryLockError::Error(e)) => Err(e),
+        }
+    }
+
+    /// Whether the owner that stands in the file must be believed to live.
+    fn says_alive(self, before: &Owner, us: &Owner, path: &Path, file: &File) -> io::Result<bool> {
+        match self {
+            Self::Held => Ok(true),
+            // It would still hold the lock.
+            Self::Ours if before.is_near(us) => Ok(false),
+            _ if age(path, file)? >= SILENT => Ok(false),
+            // Another machine may look like this one in all that is known.
+            Self::Silent if before.is_near(us) && !before.may_run_here() => beats(path, before),
+            _ => Ok(true),
+        }
+    }
+}
+
+/// Whether an owner that seems to be dead gives another sign of life.
+fn beats(path: &Path, before: &Owner) -> io::Result<bool> {
+    let begun = Instant::now();
+    while begun.elapsed() < WATCHED {
+        sleep(LOOK);
+        if RunLock::owner(path)?.as_ref() != Some(before) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -174,67 +303,40 @@ fn open(path: &Path) -> io::Result<File> {
     opened.map_err(|e| e.source)
 }
 
+/// Who stands in the file that has this name now; `held` is the one that was opened under it.
+fn look_with(held: Option<&File>, path: &Path) -> io::Result<Option<Owner>> {
+    match (protocol::open_file(path).and_then(|file| Owner::read(&file)), held) {
+        // Some shares shut out all but who holds the lock.
+        (Err(e), Some(held)) if e.kind() == ErrorKind::PermissionDenied => Owner::read(held),
+        (now, _) => now,
+    }
+}
+
+fn judge(path: &Path, us: &Owner, now: io::Result<Option<Owner>>) -> Result<(), Lost> {
+    let path = path.to_owned();
+    match now {
+        Ok(Some(now)) if now.is(us) => Ok(()),
+        Ok(Some(owner)) => Err(Lost::To { owner, path }),
+        Ok(None) => Err(Lost::Gone { path }),
+        // A share that is away takes the folder along.
+        Err(e) if e.kind() == ErrorKind::NotFound && folder_of(&path).is_dir() => Err(Lost::Gone { path }),
+        Err(source) => Err(Lost::Unseen { path, source }),
+    }
+}
+
+fn write_to(file: &File, text: &str) -> io::Result<()> {
+    file.write_all_at(text.as_bytes(), 0)?;
+    file.set_len(text.len() as u64)?;
+    sync(file)
+}
+
 /// How long ago the lock was written, by the clock of the share that holds it: a new file beside it tells the time.
 fn age(path: &Path, lock: &File) -> io::Result<Duration> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // Named as unfinished files are, which a merge removes if we are killed.
-    let now = path.with_file_name(format!(".{name}.tmp-{}-{}", std::process::id(), now_s()));
+    let now = path.with_file_name(temp_name(path.file_name().unwrap_or_default()));
     let made = open(&now)?.metadata().and_then(|now| now.modified());
     std::fs::remove_file(&now)?;
     Ok(made?.duration_since(lock.metadata()?.modified()?).unwrap_or_default())
 }
 
-/// Who stands in a lock's file; what is damaged names nobody.
-fn owner(file: &mut File) -> io::Result<Option<Owner>> {
-    let mut text = Vec::new();
-    file.take(LONGEST).read_to_end(&mut text)?;
-    Ok(serde_json::from_slice(&text).ok())
-}
-
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_second_owner_is_refused_and_told_who_is_first() {
-        let path = std::env::temp_dir().join(format!("imagefleet-lock-{}", std::process::id()));
-        let first = RunLock::take(&path, "controller", "mac").unwrap();
-        let refused = RunLock::take(&path, "merger", "duc17").unwrap_err().to_string();
-        assert!(refused.contains("controller") && refused.contains("mac"), "{refused}");
-        drop(first);
-        drop(RunLock::take(&path, "merger", "duc17").unwrap());
-        std::fs::remove_file(&path).unwrap();
-    }
-
-    #[test]
-    fn who_waits_gets_the_lock_as_soon_as_it_is_free() {
-        let path = std::env::temp_dir().join(format!("imagefleet-wait-{}", std::process::id()));
-        let first = RunLock::take(&path, "merger", "duc17").unwrap().beating();
-        assert!(RunLock::take_within(Duration::ZERO, &path, "merger", "duc18").is_err());
-        let waiting = path.clone();
-        let second = spawn(move || RunLock::take_within(Duration::from_secs(60), &waiting, "merger", "duc18"));
-        drop(first);
-        assert!(second.join().unwrap().is_ok());
-        std::fs::remove_file(&path).unwrap();
-    }
-
-    #[test]
-    fn a_heartbeat_from_another_host_counts_where_locks_do_not_travel_whatever_the_time_is_there() {
-        let path = std::env::temp_dir().join(format!("imagefleet-beat-{}", std::process::id()));
-        for hours_apart in [-3, 0, 3] {
-            let heartbeat_unix_s = now_s().saturating_add_signed(hours_apart * 3600);
-            let owner = Owner { program: "controller".into(), host: "mac".into(), pid: 7, heartbeat_unix_s };
-            for (age_s, held) in [(5, true), (SILENT_S + 5, false)] {
-                std::fs::write(&path, serde_json::to_string(&owner).unwrap()).unwrap();
-                let written = SystemTime::now() - Duration::from_secs(age_s);
-                open(&path).unwrap().set_modified(written).unwrap();
-                assert_eq!(RunLock::take(&path, "merger", "duc17").is_err(), held, "{hours_apart} h, {age_s} s");
-            }
-        }
-        std::fs::remove_file(&path).unwrap();
-    }
-}
+mod tests;

@@ -3,11 +3,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use protocol::folders;
@@ -26,14 +26,18 @@ use crate::{Carried, Forward, HostError, HostErrorKind, HostSpec};
 const MOST_OUTPUT_BYTES: usize = 64 << 20;
 
 /// Writes standard input to a file that appears whole or not at all. A connection that breaks looks like the end of
-/// the file, so its length is compared.
+/// the file, so its length is compared. A share may refuse chmod, so files are made with their mode; the right to run
+/// them comes with a program that is copied first.
 const PUT: &str = r#"to=$1 mode=$2 size=$3 tmp=$4
 case $to in */*) [ -d "${to%/*}/" ] || mkdir -p -- "${to%/*}/" || exit;; esac
 if [ -d "$to" ]; then echo "it is a folder" >&2; exit 1; fi
 trap 'rm -f -- "$tmp"' EXIT
+umask "$(printf %o $((0777 & ~0$mode)))"
+case $mode in *[1357]*) cp -- "$(command -v cat)" "$tmp" || exit;; esac
 cat >"$tmp" || exit
 if [ "$(wc -c <"$tmp")" -ne "$size" ]; then echo "it did not arrive whole" >&2; exit 1; fi
-chmod "$mode" "$tmp" && mv -f -- "$tmp" "$to" && trap - EXIT"#;
+case $mode in *[1357]*) chmod "$mode" "$tmp" || [ -x "$tmp" ] || exit;; esac
+mv -f -- "$tmp" "$to" && trap - EXIT"#;
 
 /// A connected machine. Clones share the connection.
 #[derive(Clone, Debug)]
@@ -185,7 +189,6 @@ impl Host {
 
     /// Writes a file there with these permissions, as 0o644. Its folder is made. It appears whole or not at all.
     pub async fn put(&self, content: Content<'_>, to: &str, mode: u32) -> Result<(), HostError> {
-        static PUTS: AtomicU64 = AtomicU64::new(0);
         let task = format!("write {to}");
         let unreadable = |file: &Path, e: io::Error| {
             self.error(HostErrorKind::Other, &task, format!("cannot read {}: {e}", file.display()))
@@ -198,8 +201,8 @@ impl Host {
                 (size_bytes, Box::new(file.take(size_bytes)))
             }
         };
-        let number = PUTS.fetch_add(1, Ordering::Relaxed);
-        let temporary = format!("{to}.{}-{}-{number}.tmp", crate::hostname(), std::process::id());
+        // Each RandomState has its own random keys. Names of hosts can be longer than a share takes.
+        let temporary = format!("{to}.{:016x}.tmp", RandomState::new().build_hasher().finish());
         let (mode, size) = (format!("{mode:o}"), size_bytes.to_string());
         let args = ["-c", PUT, "sh", to, &mode, &size, &temporary].map(OsString::from);
         let clock = Clock::still(self.limits.answer);

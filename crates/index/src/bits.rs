@@ -124,7 +124,7 @@ impl BitsWriter {
     /// Syncs the file and opens it for reading back.
     pub(crate) fn finish(mut self) -> Result<BitsReader, IndexError> {
         assert_eq!(self.written, self.layout.rows, "as many rows come as were announced");
-        let done = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        let done = self.file.flush().and_then(|()| disk::sync(self.file.get_ref()));
         done.map_err(IndexError::io("write", &self.path))?;
         let (file, layout, coder) = open(&self.path, FileKind::Written)?;
         Ok(BitsReader { path: self.path, file, layout, coder })

@@ -24,6 +24,9 @@ pub enum IndexError {
     /// Whoever follows the work wanted it to end.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
+    /// The index is another program's by now.
+    #[error(transparent)]
+    Lost(#[from] disk::Lost),
     /// A file's bytes are not what was written.
     #[error("{} is damaged: {what}; {remedy}", path.display())]
     Damaged {

@@ -137,7 +137,7 @@ impl ShardWriter {
     fn finish(mut self) -> Result<(), IndexError> {
         self.flush()?;
         self.writer.finish().map_err(|e| cannot_write(&self.path, e))?;
-        self.file.sync_all().map_err(IndexError::io("write", &self.path))?;
+        disk::sync(&self.file).map_err(IndexError::io("write", &self.path))?;
         self.vectors.finish()
     }
 }

@@ -58,7 +58,7 @@ impl FactsWriter {
 
     /// Syncs the file.
     pub(crate) fn finish(mut self) -> Result<(), IndexError> {
-        self.file.flush().and_then(|()| self.file.get_ref().sync_all()).map_err(IndexError::io("write", &self.path))
+        self.file.flush().and_then(|()| disk::sync(self.file.get_ref())).map_err(IndexError::io("write", &self.path))
     }
 }
 

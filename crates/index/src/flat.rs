@@ -64,7 +64,7 @@ impl FlatWriter {
             file.seek(SeekFrom::Start(0))?;
             file.write_all(&header)?;
             file.flush()?;
-            file.get_ref().sync_all()
+            disk::sync(file.get_ref())
         };
         write(&mut self.file).map_err(IndexError::io("write", &self.path))
     }

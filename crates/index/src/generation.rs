@@ -20,6 +20,9 @@ const PARQUET: &str = "seg-0.parquet";
 const FAISS: &str = "seg-0.faiss";
 const BITS: &str = "seg-0.bits";
 
+/// Whether the index is still ours, and as it was read.
+pub(crate) type Still<'a> = &'a dyn Fn() -> Result<(), IndexError>;
+
 /// A generation while it is being written, in `P/gen-G.tmp-PID`.
 pub(crate) struct GenerationWriter {
     generation: u64,
@@ -50,8 +53,9 @@ impl GenerationWriter {
         self.vectors.push(&row.vector)
     }
 
-    /// Syncs and reads back what was written, then gives the folder its name. Nothing refers to it yet.
-    pub(crate) fn finish(self, prefix: &IndexPrefix) -> Result<(Published, SegmentMeta), IndexError> {
+    /// Syncs and reads back what was written, then gives the folder its name, if the index is `still` ours. Nothing refers
+    /// to it yet.
+    pub(crate) fn finish(self, prefix: &IndexPrefix, still: Still<'_>) -> Result<(Published, SegmentMeta), IndexError> {
         let written = self.rows.finish()?;
         self.vectors.finish()?;
         self.files.sync()?;
@@ -59,6 +63,7 @@ impl GenerationWriter {
         let faiss = read_back(self.files.path(), &written, &self.root, self.dim, &mut bits)?;
         let first_pass = bits.map(FirstPassWriter::finish).transpose()?;
         self.files.sync()?;
+        still()?;
         self.temp.publish()?;
         let segment = SegmentMeta {
             name: format!("{}/seg-0", generation_name(self.generation)),
@@ -78,22 +83,25 @@ impl GenerationWriter {
 pub(crate) struct Published(Option<Temp>);
 
 impl Published {
-    /// Writes `P.meta.json`: from here on readers see this generation.
-    pub(crate) fn switch(mut self, prefix: &IndexPrefix, meta: &IndexMeta) -> Result<(), IndexError> {
-        let done = atomic::write_json(&prefix.meta(), meta);
-        // The folder goes only if the old metadata is seen to stand. Where that is not certain, as when syncing failed
+    /// Writes `P.meta.json`: from here on readers see this generation. `still` is asked right before.
+    pub(crate) fn switch(mut self, prefix: &IndexPrefix, meta: &IndexMeta, still: Still<'_>) -> Result<(), IndexError> {
+        let done = atomic::draft_json(&prefix.meta(), meta).map_err(IndexError::from).and_then(|draft| {
+            still()?;
+            Ok(draft.publish()?)
+        });
+        // The folder goes only if it is ours, and the old metadata is seen to stand. Where that is not certain, as when syncing failed
         // after the rename, it stays: files that nothing refers to are cleaned up later, files that are missing are not
         // to be had again.
         let old_stands = || match crate::read_meta(prefix) {
             Ok(now) => now.is_none_or(|now| now.generation != meta.generation),
             Err(_) => false,
         };
-        if (done.is_ok() || !old_stands())
+        if (done.is_ok() || still().is_err() || !old_stands())
             && let Some(folder) = self.0.take()
         {
             folder.keep();
         }
-        Ok(done?)
+        done
     }
 }
 
@@ -217,7 +225,7 @@ mod tests {
                 worker_metadata: Vec::new(),
                 segments: Vec::new(),
             };
-            published(&prefix, generation).switch(&prefix, &meta).unwrap();
+            published(&prefix, generation).switch(&prefix, &meta, &|| Ok(())).unwrap();
             assert!(target.is_dir(), "generation {generation} is in use, but its files are gone");
         }
     }
@@ -238,7 +246,7 @@ mod tests {
             "segments": []
         }))
         .unwrap();
-        assert!(published.switch(&prefix, &meta).is_err());
+        assert!(published.switch(&prefix, &meta, &|| Ok(())).is_err());
         assert!(target.is_dir(), "what stands cannot be seen, so nothing is removed");
     }
 }

@@ -72,7 +72,7 @@ pub use import::Import;
 pub use in_use::{remove_old_copies, remove_old_copies_in};
 pub use inputs::{PartRef, Sources};
 pub use ledger::would_fail_again;
-pub use merge::{MergeReport, MergeRequest, merge};
+pub use merge::{MergeReport, MergeRequest, merge, merge_while};
 pub use meta_file::{model_name, read_meta};
 pub use moved::{Moved, StandingFiles};
 pub use npy::Float;

@@ -60,7 +60,16 @@ pub struct MergeReport {
 
 /// Makes the next generation and switches to it. On an error the old one stays as it is, unless the error is
 /// [`IndexError::AfterSwitch`].
-pub fn merge(mut request: MergeRequest<'_>) -> Result<MergeReport, IndexError> {
+pub fn merge(request: MergeRequest<'_>) -> Result<MergeReport, IndexError> {
+    merge_while(&|| Ok(()), request)
+}
+
+/// The same, for as long as the index is seen to be the caller's: `ours` is asked now and then, and right before the
+/// switch.
+pub fn merge_while(
+    ours: &dyn Fn() -> Result<(), disk::Lost>,
+    mut request: MergeRequest<'_>,
+) -> Result<MergeReport, IndexError> {
     let prefix = request.prefix;
     let deadline = Instant::now() + Duration::try_from_secs_f64(request.wait_s).unwrap_or_default();
     let current = current::read(prefix, request.fresh, deadline, request.progress)?;
@@ -76,6 +85,7 @@ pub fn merge(mut request: MergeRequest<'_>) -> Result<MergeReport, IndexError> {
         ledger: Ledger::default(),
         scan_failures: run.as_ref().map_or(Ok(Vec::new()), proof::scan_failures)?,
         left_out: Vec::new(),
+        ours,
     };
     after.ledger = Ledger::read(prefix, &mut after.warnings)?;
     if let Some(record) = &inputs.record {
@@ -129,6 +139,11 @@ fn write_next(
         written += 1;
         if written.is_multiple_of(4096) {
             (request.progress)(written)?;
+            match (after.ours)() {
+                // A share that is away for a moment is asked again.
+                Ok(()) | Err(disk::Lost::Unseen { .. }) => {}
+                lost => lost?,
+            }
         }
         Ok(())
     })?;
@@ -137,11 +152,14 @@ fn write_next(
     if current.base.is_some() && counts.added + counts.dropped + counts.replaced == 0 {
         return Ok((None, counts));
     }
-    let (published, segment) = writer.finish(prefix)?;
+    let (fresh, owned) = (request.fresh, after.ours);
+    let ours = move || {
+        owned()?;
+        let unchanged = current::is_unchanged(prefix, current, fresh)?;
+        if unchanged { Ok(()) } else { Err(IndexError::ChangedMeanwhile { meta: prefix.meta() }) }
+    };
+    let (published, segment) = writer.finish(prefix, &ours)?;
     (request.progress)(written)?;
-    if !current::is_unchanged(prefix, current, request.fresh)? {
-        return Err(IndexError::ChangedMeanwhile { meta: prefix.meta() });
-    }
     let next = IndexMeta {
         format_version: FORMAT_VERSION,
         software_version: VERSION.into(),
@@ -157,7 +175,7 @@ fn write_next(
         worker_metadata: inputs.workers.iter().map(|w| WorkerMeta { failures: Vec::new(), ..w.clone() }).collect(),
         segments: vec![segment],
     };
-    published.switch(prefix, &next)?;
+    published.switch(prefix, &next, &ours)?;
     Ok((Some(next), counts))
 }
 
@@ -169,6 +187,7 @@ struct Aftermath<'a> {
     ledger: Ledger,
     scan_failures: Vec<Failure>,
     left_out: Vec<Skipped>,
+    ours: &'a dyn Fn() -> Result<(), disk::Lost>,
 }
 
 impl Aftermath<'_> {
@@ -185,6 +204,7 @@ impl Aftermath<'_> {
     ) -> Result<MergeReport, IndexError> {
         let (prefix, written, failed) = (self.prefix, next.is_some(), self.failed(&inputs));
         let meta = next.or(current.base);
+        (self.ours)()?;
         if let Some(meta) = &meta {
             for_python::link(prefix, meta)?;
         }

@@ -170,7 +170,7 @@ impl NpyWriter {
     /// Syncs the file.
     pub(crate) fn finish(mut self) -> Result<(), IndexError> {
         assert_eq!(self.left, 0, "as many vectors come as were told");
-        self.file.flush().and_then(|()| self.file.get_ref().sync_all()).map_err(IndexError::io("write", &self.path))
+        self.file.flush().and_then(|()| disk::sync(self.file.get_ref())).map_err(IndexError::io("write", &self.path))
     }
 }
 

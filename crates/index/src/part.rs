@@ -4,15 +4,20 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use disk::ours;
+use disk::{First, ours};
 use protocol::{Embedding, FORMAT_VERSION, ImagePath, IndexPrefix, PartMeta};
 
 use crate::IndexError;
 use crate::error::FileKind;
+use crate::inputs::nap;
 use crate::row::{Row, RowsHash, StoredRow};
 use crate::row_reader::RowFile;
 use crate::row_writer::{FIRST_KEY, GENERATION_GROUP, META_KEY, RowWriter};
+
+/// So long another host's file may be hidden from this one by its caches.
+const HIDDEN: Duration = Duration::from_secs(90);
 
 /// A part, read whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,25 +54,26 @@ pub(crate) fn publish(prefix: &IndexPrefix, meta: PartMeta, mut rows: Vec<Stored
         RowWriter::new(temp.create()?, &temp.path(), &meta.root, meta.model.embedding_dim, GENERATION_GROUP, pairs)?;
     rows.iter().try_for_each(|row| writer.push(row))?;
     writer.finish()?;
+    let deadline = Instant::now() + HIDDEN;
     loop {
         temp.refuse_link()?;
-        match fs::symlink_metadata(&target) {
-            Err(_) => {}
-            Ok(_) => match load(&target) {
-                Ok((standing, _)) if same_work(&standing.meta, &meta) => return Ok(standing.meta),
-                // Damaged, of another root or an older format: the name promises what this part holds.
-                Ok(_) | Err(IndexError::Damaged { .. } | IndexError::OlderFormat { .. }) => {
-                    return Ok(temp.publish().map(|()| meta)?);
-                }
-                Err(e) if e.is_not_found() => {}
-                Err(e) => return Err(e),
-            },
+        // Most parts are nobody's yet.
+        if temp.publish_new()? == First::We {
+            return Ok(meta);
         }
-        match temp.publish_new() {
-            Ok(()) => return Ok(meta),
-            Err(e) if e.source.kind() == std::io::ErrorKind::AlreadyExists => continue,
-            // No hard links here: the look above and a rename must do. Both parts hold the same pictures.
-            Err(_) => return Ok(temp.publish().map(|()| meta)?),
+        match load(&target) {
+            Ok((standing, _)) if same_work(&standing.meta, &meta) => return Ok(standing.meta),
+            // Damaged, of another root or an older format: the name promises what this part holds.
+            Ok(_) | Err(IndexError::Damaged { .. } | IndexError::OlderFormat { .. }) => {
+                return Ok(temp.publish().map(|()| meta)?);
+            }
+            // It is there, but this host does not see it yet; or it was just taken into an index.
+            Err(e) if e.is_not_found() => {
+                if !nap(&target, deadline) {
+                    return Err(e);
+                }
+            }
+            Err(e) => return Err(e),
         }
     }
 }

@@ -45,7 +45,7 @@ impl PathsWriter {
 
     /// Syncs the file.
     pub(crate) fn finish(mut self) -> Result<(), IndexError> {
-        let done = self.flush().and_then(|()| self.texts.get_ref().sync_all());
+        let done = self.flush().and_then(|()| disk::sync(self.texts.get_ref()));
         done.map_err(IndexError::io("write", &self.path))
     }
 

@@ -171,7 +171,7 @@ impl RowWriter {
             .file
             .write_all(&tail)
             .and_then(|()| output.file.flush())
-            .and_then(|()| output.file.get_ref().sync_all())
+            .and_then(|()| disk::sync(output.file.get_ref()))
             .map_err(io)?;
         Ok(Written { seal, bytes: output.bytes + tail.len() as u64, checksum })
     }

@@ -93,7 +93,7 @@ pub fn folder(dir: &Path) -> Result<ShareSpeed> {
         file.write_all(&piece).with_context(cannot)?;
         written += piece.len() as u64;
     }
-    file.sync_all().with_context(cannot)?;
+    disk::sync(&file).with_context(cannot)?;
     let write_bytes_per_second = Some(written as f64 / begun.elapsed().as_secs_f64());
     forget(&file);
     file.rewind().with_context(cannot)?;
