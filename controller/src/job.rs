@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use disk::{Beating, RunLock, ours};
 use fleet::{HostSpec, Hosts, PathMap};
 use protocol::{IndexPrefix, Lines, hash_hex, note};
-use stop::Stop;
+use stop::{Reason, Stop};
 use tokio::task::JoinSet;
 
 use crate::Args;
@@ -35,6 +36,9 @@ pub struct Job {
     pub stop: Stop,
     /// What the machines must see: of the index only once this controller owns it.
     share: Arc<Share>,
+    told_unsynced: AtomicBool,
+    /// The right to the index. Let go last.
+    pub owner: Option<Arc<Beating>>,
 }
 
 impl Job {
@@ -57,16 +61,32 @@ impl Job {
         let now = chrono::Local::now();
         let run_id = format!("{}-{:05}", now.format("%Y%m%d-%H%M%S"), std::process::id() % 100_000);
         let share = Arc::new(Share::new(image_dir.clone(), None)?);
-        Ok(Self { args, hosts, shared, image_dir: image_dir.unwrap_or_default(), prefix, run_id, stop, share })
+        let (image_dir, told_unsynced) = (image_dir.unwrap_or_default(), AtomicBool::new(false));
+        Ok(Self { args, hosts, shared, image_dir, prefix, run_id, stop, share, told_unsynced, owner: None })
     }
 
-    /// Makes this controller the owner of the index until what it gives is dropped.
-    pub fn lock(&mut self) -> Result<Beating> {
+    /// Makes this controller the owner of the index until the job is dropped. Refuses a share that cannot hold one. That
+    /// another takes the index meanwhile ends the run.
+    pub fn lock(&mut self) -> Result<()> {
         ours::look(&self.prefix)?;
         ours::make(&self.prefix)?;
-        let lock = RunLock::take(&self.prefix.lock(), "controller", &fleet::hostname())?.beating();
+        let stop = self.stop.clone();
+        let lost = move |lost: disk::Lost| stop.now(Reason::Fault(lost.to_string()));
+        let lock = RunLock::take(&self.prefix.lock(), "controller", &fleet::hostname())?;
+        self.owner = Some(Arc::new(lock.beating_until(lost)));
+        for file in [self.prefix.lock(), self.prefix.meta()] {
+            disk::probe(&file)?;
+        }
+        if let Some(note) = disk::unsynced().filter(|note| self.is_news(note)) {
+            note!("Warning: {note}");
+        }
         self.share = Arc::new(Share::new(self.share.image_dir.clone(), Some(self.prefix.clone()))?);
-        Ok(lock)
+        Ok(())
+    }
+
+    /// Whether a warning is to be shown: what every program finds out about a share is told once a run.
+    pub fn is_news(&self, warning: &str) -> bool {
+        warning != disk::UNSYNCED || !self.told_unsynced.swap(true, Ordering::Relaxed)
     }
 
     /// What every machine must see.

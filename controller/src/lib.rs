@@ -78,11 +78,10 @@ async fn go(mut args: Args, stop: &Stop) -> Result<Exit> {
     }
     let of_job = stop.clone();
     let mut job = blocking(stop, "the share", move || Job::new(args, of_job)).await?;
-    let mut _lock = None;
     if !job.args.dry_run {
-        (job, _lock) = blocking(stop, "the lock of the index", move || {
-            let lock = job.lock()?;
-            Ok((job, Some(lock)))
+        job = blocking(stop, "the lock of the index", move || {
+            job.lock()?;
+            Ok(job)
         })
         .await?;
     }

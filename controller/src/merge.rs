@@ -63,14 +63,15 @@ const MERGER_ENDS: Duration = Duration::from_secs(30);
 /// done.
 pub async fn keep_parts(job: &Job, run_id: &str, parts: &[PartLine]) -> Result<()> {
     let text: String = parts.iter().map(encode_line).collect();
-    let (prefix, file) = (job.prefix.clone(), job.prefix.run(run_id).parts());
+    let (prefix, file, owner) = (job.prefix.clone(), job.prefix.run(run_id).parts(), job.owner.clone());
     job.stop.waits_for(format!("{} to be written", file.display()));
     let write = move || {
+        owner.map_or(Ok(()), |owner| owner.check())?;
         // The scan made the folder; this machine may not see it yet.
         let (run, name) = ours::make(&prefix)?.make_place(&file)?;
-        run.write(name, text.as_bytes())
+        Ok(run.write(name, text.as_bytes())?)
     };
-    Ok(tokio::task::spawn_blocking(write).await??)
+    tokio::task::spawn_blocking(write).await?
 }
 
 /// The parts that the newest run left, of those that came to their end. One that was interrupted before it had any counts
@@ -156,7 +157,10 @@ pub async fn merge(job: &Job, site: &Site, run_id: &str, parts: &[PartLine]) -> 
     let said = String::from_utf8_lossy(&output.stderr);
     let last = String::from_utf8_lossy(&output.stdout);
     match last.lines().next_back().map(serde_json::from_str::<Merged>) {
-        Some(Ok(merged)) => Ok(merged),
+        Some(Ok(merged)) => {
+            let warnings = merged.warnings.into_iter().filter(|warning| job.is_news(warning)).collect();
+            Ok(Merged { warnings, ..merged })
+        }
         _ if stop.wished() => Err(interrupted("the index is as it was").into()),
         _ => {
             let said = said.trim().trim_start_matches("error: ").lines().map(str::trim);

@@ -90,6 +90,7 @@ pub async fn scan(job: &Job, site: &Site) -> Result<Found> {
                     channel.send(&Command::Finish);
                 }
                 Event::Failure { failure } if found.failures.len() < SHOWN_FAILURES => found.failures.push(failure),
+                Event::Warning { message } if !job.is_news(&message) => {}
                 Event::Warning { message } => spinner.note(&format!("Warning: {message}")),
                 Event::Error { message } if stopping.is_none() => bail!("{message}"),
                 _ => {}

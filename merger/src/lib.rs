@@ -8,13 +8,13 @@ mod args;
 mod export;
 mod import;
 mod model;
+mod owner;
 
 use std::error::Error;
 use std::io::{BufRead, stdin};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use disk::{Beating, Held, RunLock, ours};
 use index::{IndexError, Interrupted, MergeReport, MergeRequest, PartRef, Sources};
 use protocol::layout::is_file_name;
 use protocol::{Exit, IndexPrefix, LONGEST_EVENT, Proof, answer, decode_line, encode_line, lines, note};
@@ -22,9 +22,7 @@ use serde::Serialize;
 use stop::{Hangup, Reason, Stop};
 
 pub use args::Args;
-
-/// How often one that waits for another merger looks.
-const LOOK: Duration = Duration::from_millis(200);
+use owner::Ownership;
 
 /// How long a merger may take to end when its controller is gone. What it has begun is removed by the next one then.
 const ENDS: Duration = Duration::from_secs(20);
@@ -81,14 +79,21 @@ fn run_merge(args: &Args, stop: &Stop) -> anyhow::Result<Exit> {
 
 /// Takes the sources into the index.
 fn merge(args: &Args, prefix: &IndexPrefix, sources: Sources, stop: &Stop) -> anyhow::Result<MergeReport> {
-    let _locks = lock(args, prefix, stop)?;
-    let report = index::merge(MergeRequest {
-        prefix,
-        run: args.run.as_deref(),
-        sources,
-        fresh: args.fresh,
-        wait_s: args.wait,
-        progress: &mut progress("merging", stop),
+    let ours = Ownership::take(args, prefix, stop)?;
+    let report = index::merge_while(
+        &|| ours.stands(),
+        MergeRequest {
+            prefix,
+            run: args.run.as_deref(),
+            sources,
+            fresh: args.fresh,
+            wait_s: args.wait,
+            progress: &mut progress("merging", stop),
+        },
+    );
+    let report = report.map(|mut report| {
+        report.warnings.extend(disk::unsynced().map(str::to_owned));
+        report
     });
     match report {
         Err(e @ IndexError::AfterSwitch { .. }) => Err(e.into()),
@@ -107,38 +112,6 @@ fn progress(what: &'static str, stop: &Stop) -> impl FnMut(u64) -> Result<(), In
             note!("{what}: {rows} rows");
         }
         if stop.wished() { Err(Interrupted) } else { Ok(()) }
-    }
-}
-
-/// Makes this merge the only one. Under a controller, which names the parts, the index is the controller's; but a merger
-/// whose controller was killed or lost may still be at work.
-fn lock(args: &Args, prefix: &IndexPrefix, stop: &Stop) -> anyhow::Result<Vec<Beating>> {
-    let host = gethostname::gethostname().to_string_lossy().into_owned();
-    ours::look(prefix)?;
-    if ours::standing(prefix)?.is_none() {
-        bail!(
-            "there is no index folder {}: run the controller, or a worker with --index-prefix P/worker_0, first",
-            prefix.dir().display()
-        );
-    }
-    let mut locks = Vec::new();
-    if args.parts.is_none() {
-        locks.push(RunLock::take(&prefix.lock(), "merger", &host)?.beating());
-    }
-    let begun = Instant::now();
-    let wait = Duration::from_secs_f64(args.wait);
-    loop {
-        match RunLock::take(&prefix.merge_lock(), "merger", &host) {
-            Err(Held::By { .. }) if begun.elapsed() < wait => {
-                if stop.sleep(LOOK) {
-                    return Err(Interrupted).context("nothing was merged");
-                }
-            }
-            taken => {
-                locks.push(taken?.beating());
-                return Ok(locks);
-            }
-        }
     }
 }
 

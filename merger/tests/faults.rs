@@ -216,6 +216,42 @@ fn a_merger_that_is_still_at_work_is_named_and_left_alone() {
 }
 
 #[test]
+fn a_merger_whose_controller_another_has_replaced_switches_nothing() {
+    let place = place();
+    run_record(&place, "r0", 100, 100, 0);
+    let first = part(&place, "first", &rows(0, 100), vec![]);
+    let controller = RunLock::take(&place.prefix.lock(), "controller", "mac").unwrap();
+    let working = RunLock::take(&place.prefix.merge_lock(), "merger", "elsewhere").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_merger"));
+    command.arg("--index-prefix").arg(place.prefix.dir()).args(["--run", "r0", "--parts", "-", "--wait", "60"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(encode_line(&first).as_bytes()).unwrap();
+    // It has seen its controller before it waits for the other merger.
+    wait_until_it_waits(child.id());
+    drop(controller);
+    let _next = RunLock::take(&place.prefix.lock(), "controller", "duc17").unwrap();
+    drop(working);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("controller (process {} on duc17) has taken over", std::process::id())), "{said}");
+    assert!(!place.prefix.meta().exists() && !place.prefix.generation(1).exists(), "{said}");
+}
+
+/// Waits until a merger has looked at a lock often.
+fn wait_until_it_waits(pid: u32) {
+    let begun = Instant::now();
+    let looked = |status: String| {
+        let times = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse().ok());
+        times.is_some_and(|times: u32| times > 15)
+    };
+    while !std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(looked) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the merger does not wait");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
 fn a_place_that_cannot_be_written_is_named() {
     let place = place();
     std::fs::write(place.prefix.dir(), "a file where the folder should be").unwrap();

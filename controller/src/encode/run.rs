@@ -312,6 +312,7 @@ impl<'a> Run<'a> {
                     self.failures.push(failure);
                 }
             }
+            Event::Warning { message } if !self.job.is_news(&message) => {}
             Event::Warning { message } => self.view.note(&format!("{}: {message}", worker.spec.name)),
             Event::Done { .. } => worker.over = true,
             Event::Error { message } => worker.error = Some(message),
