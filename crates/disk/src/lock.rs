@@ -9,6 +9,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant, SystemTime};
@@ -172,7 +173,7 @@ impl RunLock {
             drop(self);
             drop(ending);
         });
-        Beating { file, path, owner, stop: Some(stop), ended }
+        Beating { file, path, owner, stop: Some(stop), ended: Mutex::new(ended) }
     }
 
     /// Who holds the lock at `path`, and how long ago it was written; `None` if nobody does, or has died. Only looks,
@@ -233,7 +234,8 @@ pub struct Beating {
     path: PathBuf,
     owner: Owner,
     stop: Option<Sender<()>>,
-    ended: Receiver<()>,
+    /// In a mutex so that threads can share the whole.
+    ended: Mutex<Receiver<()>>,
 }
 
 impl Beating {
@@ -247,7 +249,9 @@ impl Drop for Beating {
     fn drop(&mut self) {
         drop(self.stop.take());
         // The lock is free when the thread has ended. If that hangs on its share, the heartbeat grows old.
-        let _ = self.ended.recv_timeout(LAST_BEAT);
+        if let Ok(ended) = self.ended.get_mut() {
+            let _ = ended.recv_timeout(LAST_BEAT);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use disk::{First, ours};
@@ -11,7 +12,6 @@ use protocol::{Embedding, FORMAT_VERSION, ImagePath, IndexPrefix, PartMeta};
 
 use crate::IndexError;
 use crate::error::FileKind;
-use crate::inputs::nap;
 use crate::row::{Row, RowsHash, StoredRow};
 use crate::row_reader::RowFile;
 use crate::row_writer::{FIRST_KEY, GENERATION_GROUP, META_KEY, RowWriter};
@@ -69,9 +69,10 @@ pub(crate) fn publish(prefix: &IndexPrefix, meta: PartMeta, mut rows: Vec<Stored
             }
             // It is there, but this host does not see it yet; or it was just taken into an index.
             Err(e) if e.is_not_found() => {
-                if !nap(&target, deadline) {
+                if Instant::now() > deadline {
                     return Err(e);
                 }
+                sleep(Duration::from_millis(200));
             }
             Err(e) => return Err(e),
         }
