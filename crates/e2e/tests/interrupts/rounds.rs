@@ -53,8 +53,9 @@ fn play(fleet: &Fleet, seed: u64, pictures: usize) -> Result<String, String> {
     let (lab, index) = (&fleet.lab, format!("index-{seed}"));
     let hangs = [Hangs::Nothing, Hangs::Connecting, Hangs::Worker][rng.usize(0..3)];
     let controller = |hosts: &str| {
-        let mut command = lab.controller(&["--chunk-images", "4", "--batch-size", "1", "--index-prefix"]);
-        command.arg(lab.path(&index)).arg("--hosts").arg(lab.path(hosts));
+        let mut command = lab.command("controller");
+        command.arg("--image-dir").arg(lab.images()).arg("--index-prefix").arg(lab.path(&index));
+        command.args(["--model", "demo", "--chunk-images", "4", "--batch-size", "1", "--hosts"]).arg(lab.path(hosts));
         command
     };
     let hosts = if hangs == Hangs::Connecting { "silent-hosts" } else { "hosts" };
