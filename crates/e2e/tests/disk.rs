@@ -122,7 +122,7 @@ impl Disk {
 fn a_disk_without_room_for_the_next_file_costs_no_row_whichever_file_it_is() {
     let Some(mut disk) = Disk::new() else { return };
     let told = disk.fill("nr_inodes", "iused", 1, "1");
-    let files = [".run.json", "/parts/", "parts.jsonl", "worker_0.parquet", "worker_0.faiss", "worker_0.meta.json"];
+    let files = [".token", "/parts/", "parts.jsonl", "worker_0.parquet", "worker_0.faiss", "worker_0.meta.json"];
     for file in files.iter().chain(&["seg-0.parquet", "seg-0.faiss", ".imageindex.meta.json"]) {
         assert!(told.iter().any(|told| told.contains(file)), "{file} was always written: {told:#?}");
     }

@@ -42,7 +42,7 @@ fn a_merge_that_loses_the_index_switches_nothing_and_removes_nothing_of_the_othe
             sources: Sources::Parts(vec![part]),
             fresh: false,
             wait_s: 0.0,
-            progress: &mut |_| {},
+            progress: &mut |_| Ok(()),
         };
         let error = merge_while(&ours, request).unwrap_err();
         let switched = asked == 2;

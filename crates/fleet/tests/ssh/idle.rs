@@ -13,7 +13,7 @@ use crate::common::{LONG, args, connect, sh};
 use crate::{follow, start};
 
 fn briefly() -> Limits {
-    Limits { idle: Duration::from_secs(1), ..Limits::default() }
+    Limits { idle: Duration::from_secs(3), ..Limits::default() }
 }
 
 /// The socket of the connection that a host uses now.
