@@ -44,7 +44,7 @@ fn an_index_of_format_2_with_unmerged_parts_goes_on_without_embedding_again() {
     assert_eq!(before.len(), 200);
     let said = lab.index(&[]);
     assert_eq!(said.code, 3, "{said:?}");
-    assert!(said.err.contains("242 pictures, 0 to embed, 240 already indexed"), "{said:?}");
+    assert!(said.err.contains("242 pictures, 1 to embed, 240 already indexed, 1 failed"), "{said:?}");
     let after = lab.rows_below(Path::new("/photos/images"));
     assert_eq!(after.len(), 240);
     assert!(before.iter().all(|row| after.contains(row)));

@@ -115,7 +115,7 @@ fn what_a_host_says_steers_no_terminal() {
     // A worker that works, and whose libraries talk meanwhile; a merger that fails in many words.
     let worker = program("worker");
     script(&format!(
-        "case $0 in *merger) {noise} >&2; exit 1;; esac\ncase $* in *--granted*) {noise};; esac\nexec {} \"$@\"",
+        "case $0 in *merger) {noise} >&2; exit 1;; esac\ncase $1 in --granted) {noise};; esac\nexec {} \"$@\"",
         worker.display()
     ));
     let ort = lab

@@ -66,8 +66,10 @@ impl Session {
                 made => made?,
             }
             let log = OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(folder.join("log"));
+            // Whoever sweeps holds the lock until the folder is gone: what is locked and there stays.
             if let Ok(log) = log
                 && log.try_lock().is_ok()
+                && folder.join("log").exists()
             {
                 remember(&folder);
                 return Ok(Self { folder, owned: Some(log) });
@@ -227,8 +229,9 @@ pub(crate) fn sweep(below: &Path) {
             continue;
         }
         let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());
-        let over = match File::open(folder.join("log")) {
-            // Its owner lives, or a master is there for whoever comes.
+        let log = File::open(folder.join("log"));
+        let over = match &log {
+            // Its owner lives, or a master is there for whoever comes. The lock is held until the folder is removed.
             Ok(log) => log.try_lock().is_ok() && UnixStream::connect(folder.join("master")).is_err(),
             Err(_) => age.is_some_and(|age| age > MAKING),
         };
@@ -260,5 +263,24 @@ mod tests {
         let folder = alive.folder.clone();
         drop(alive);
         assert!(!folder.exists());
+    }
+
+    #[test]
+    fn a_folder_that_is_being_made_is_never_swept_from_under_its_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            let making = scope.spawn(|| {
+                for _ in 0..300 {
+                    let session = Session::new(dir.path()).unwrap();
+                    assert!(session.log().exists());
+                    std::thread::yield_now();
+                    assert!(session.log().exists());
+                }
+            });
+            while !making.is_finished() {
+                sweep(dir.path());
+            }
+            making.join().unwrap();
+        });
     }
 }
