@@ -144,10 +144,11 @@ fn a_server_killed_between_two_questions_is_not_missed() {
 }
 
 /// In a merger's place: the first stands still while it writes a generation.
+/// The first sync is that of the lock, the second that of the first file.
 const FIRST_STANDS_STILL: &str = r#"#!/bin/sh
 [ -e /run/first ] && exec /run/real/bin/merger "$@"
 touch /run/first
-exec strace -f -o /dev/null -e trace=fsync -e inject=fsync:signal=STOP:when=1 /run/real/bin/merger "$@"
+exec strace -f -o /dev/null -e trace=fsync -e inject=fsync:signal=STOP:when=2 /run/real/bin/merger "$@"
 "#;
 
 #[test]
