@@ -4,14 +4,14 @@
 
 mod evidence;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use protocol::IndexPrefix;
 use serde::{Deserialize, Serialize};
 
-use crate::atomic::Temp;
+use crate::atomic::{TEMP_MARK, Temp};
 use crate::{Error, Folder};
 use evidence::{MetaFile, explained, is_ours, meta_file, proven};
 pub use evidence::{SEAL, is_dropping, is_run, is_run_file, is_sealed, is_thumbnail, is_top_name};
@@ -130,10 +130,11 @@ fn judge(prefix: &IndexPrefix, folder: Option<&Folder>) -> Result<Verdict, Error
             return Ok(Verdict::Free);
         }
         let mut others: Vec<OsString> =
-            names.into_iter().filter(|name| !is_dropping(name) && !explained(folder, name)).collect();
+            names.into_iter().filter(|name| !is_dropping(name) && !is_mark(name) && !explained(folder, name)).collect();
         others.sort();
         if !others.is_empty() {
-            return Ok(Verdict::Others(others));
+            // Hosts begin together: another may have marked it since it was looked at.
+            return Ok(if is_marked(folder)? { Verdict::Marked } else { Verdict::Others(others) });
         }
     }
     // Nothing is in it: then what has its name beside it is of no index of ours, unless it says so itself.
@@ -148,6 +149,13 @@ fn judge(prefix: &IndexPrefix, folder: Option<&Folder>) -> Result<Verdict, Error
 fn is_marked(folder: &Folder) -> Result<bool, Error> {
     let Some(text) = folder.read_bytes(MARKER, LONGEST)? else { return Ok(false) };
     Ok(serde_json::from_slice::<Marker>(&text).is_ok_and(|marker| marker.imagefleet == "index"))
+}
+
+/// A marker that another is just writing, or died over.
+fn is_mark(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| {
+        name.strip_prefix('.').and_then(|n| n.strip_prefix(MARKER)).is_some_and(|n| n.starts_with(TEMP_MARK))
+    })
 }
 
 fn mark(folder: &Folder) -> Result<(), Error> {
