@@ -66,7 +66,7 @@ impl<'a> Ownership<'a> {
             // A controller that has ended does not take its merger along.
             None => Ok(()),
             Some(now) if self.controller.as_ref().is_some_and(|then| then.is(&now)) => Ok(()),
-            Some(owner) => Err(Lost::To { owner, path: self.prefix.lock() }),
+            Some(owner) => Err(Lost::To { owner: owner.into(), path: self.prefix.lock() }),
         }
     }
 }

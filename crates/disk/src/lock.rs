@@ -44,7 +44,7 @@ pub enum Held {
     #[error("{} (process {} on {}) is working on this index; wait for it, or stop it first ({path})", owner.program, owner.pid, owner.host)]
     By {
         /// The owner.
-        owner: Owner,
+        owner: Box<Owner>,
         /// The lock file.
         path: PathBuf,
     },
@@ -69,7 +69,7 @@ pub enum Lost {
     )]
     To {
         /// The owner now.
-        owner: Owner,
+        owner: Box<Owner>,
         /// The lock file.
         path: PathBuf,
     },
@@ -107,7 +107,7 @@ impl RunLock {
 
     fn take_as(path: &Path, owner: Owner) -> Result<Self, Held> {
         let io = |source| Held::Io { path: path.into(), source };
-        let held = |owner| Err(Held::By { owner, path: path.into() });
+        let held = |owner: Owner| Err(Held::By { owner: owner.into(), path: path.into() });
         let file = open(path).map_err(io)?;
         let system = System::ask(&file).map_err(io)?;
         let before = match Owner::read(&file) {
@@ -116,11 +116,8 @@ impl RunLock {
             before => before.map_err(io)?,
         };
         match before {
-            Some(before) => {
-                if system.says_alive(&before, &owner, path, &file).map_err(io)? {
-                    return held(before);
-                }
-            }
+            Some(before) if system.says_alive(&before, &owner, path, &file).map_err(io)? => return held(before),
+            Some(_) => {}
             None if system == System::Held => return held(Owner::unknown()),
             None => {}
         }
@@ -320,7 +317,7 @@ fn judge(path: &Path, us: &Owner, now: io::Result<Option<Owner>>) -> Result<(), 
     let path = path.to_owned();
     match now {
         Ok(Some(now)) if now.is(us) => Ok(()),
-        Ok(Some(owner)) => Err(Lost::To { owner, path }),
+        Ok(Some(owner)) => Err(Lost::To { owner: Box::new(owner), path }),
         Ok(None) => Err(Lost::Gone { path }),
         // A share that is away takes the folder along.
         Err(e) if e.kind() == ErrorKind::NotFound && folder_of(&path).is_dir() => Err(Lost::Gone { path }),

@@ -14,7 +14,7 @@ const DIM: usize = 4;
 fn lost(place: &Place) -> Lost {
     let lock = place.prefix.merge_lock();
     let _other = RunLock::take(&lock, "merger", "elsewhere").unwrap();
-    Lost::To { owner: RunLock::owner(&lock).unwrap().unwrap(), path: lock }
+    Lost::To { owner: Box::new(RunLock::owner(&lock).unwrap().unwrap()), path: lock }
 }
 
 #[test]

@@ -97,6 +97,7 @@ fn where_the_system_has_no_locks_the_heartbeat_decides() {
     beat.join().unwrap();
 }
 
+#[expect(clippy::type_complexity, reason = "a table of cases")]
 #[test]
 fn a_lock_that_was_lost_is_noticed_at_the_next_beat_and_left_to_its_owner() {
     let other = serde_json::to_string(&Owner::here("merger", "duc18")).unwrap();
