@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use protocol::socket;
 
 use crate::HostSpec;
-use crate::master::{Session, sweep};
+use crate::master::Session;
 use crate::ssh::control_folder;
 
 /// Leads to the folder of the connection that stands.
@@ -50,7 +50,6 @@ pub(crate) fn keep(session: Session) -> Session {
     let session = session.detach();
     let own = session.folder();
     if let (Some(name), Some(folder)) = (own.file_name(), own.parent()) {
-        sweep(folder);
         // Two programs may do this at once: a rename replaces the link in one step.
         let link = folder.join(format!("{CURRENT}-{}", std::process::id()));
         let _ = symlink(name, &link).and_then(|()| fs::rename(&link, folder.join(CURRENT)));

@@ -23,6 +23,7 @@ mod remote;
 mod ssh;
 pub mod state;
 mod trust;
+mod way;
 
 pub use carried::Carried;
 pub use channel::{Channel, Ended, Incoming};

@@ -4,7 +4,6 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -114,18 +113,6 @@ impl Ssh {
         Ok(made)
     }
 
-    /// An ssh that goes through the connection, and never makes one itself.
-    fn client(&self, session: &Session, options: &[&str]) -> std::process::Command {
-        let mut client = std::process::Command::new("ssh");
-        client
-            .args(["-F", "/dev/null", "-o", "BatchMode=yes", "-o", "ProxyCommand=false", "-S"])
-            .arg(session.control_socket())
-            .args(options)
-            .args(["--", &self.name])
-            .process_group(0);
-        client
-    }
-
     /// Starts a program there. A connection that breaks before it has begun is made again, once.
     pub async fn start(self: &Arc<Self>, program: &str, args: &[OsString], log: Log<'_>) -> Result<Process, HostError> {
         let task = format!("start {program}");
@@ -153,7 +140,7 @@ impl Ssh {
         };
         let last_try = Instant::now() + SESSION_LIMIT;
         loop {
-            let mut client = tokio::process::Command::from(self.client(session, &["-T"]));
+            let mut client = tokio::process::Command::from(session.client(&["-T"], &self.name));
             let mut process = Process::spawn(client.arg(token.command_line()).stderr(Stdio::piped()))
                 .map_err(|e| self.error(HostErrorKind::Other, task, format!("ssh: {e}")))?;
             let (kind, said) = match begin(&mut process, &header, &token, self.limits.answer).await {
@@ -201,7 +188,7 @@ impl Ssh {
     pub async fn forward(&self, session: &Session, here: &Path, there: &str) -> Result<(), HostError> {
         let task = || format!("reach {there}");
         let mut client =
-            tokio::process::Command::from(self.client(session, &["-O", "forward", "-L", &pair(here, there)]));
+            tokio::process::Command::from(session.client(&["-O", "forward", "-L", &pair(here, there)], &self.name));
         let asked = timeout(MASTER_ANSWER, client.stdin(Stdio::null()).kill_on_drop(true).output()).await;
         match asked {
             Ok(Ok(output)) if output.status.success() => Ok(()),
@@ -242,8 +229,7 @@ impl Ssh {
 
     /// Ends what [`Ssh::forward`] began. It only asks a process on this machine.
     pub fn end_forward(&self, session: &Session, here: &Path, there: &str) {
-        let mut client = self.client(session, &["-O", "cancel", "-L", &pair(here, there)]);
-        client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let client = session.client(&["-O", "cancel", "-L", &pair(here, there)], &self.name);
         // A connection that is lost has ended its forwards, and its folder goes with it.
         briefly(client);
         let _ = std::fs::remove_file(here);

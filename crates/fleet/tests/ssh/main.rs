@@ -7,7 +7,7 @@ mod strange;
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -83,7 +83,10 @@ async fn a_machine_that_falls_silent_while_logging_in_is_given_up() {
     });
     let error = refused(&lab.spec("silent")).await;
     assert_eq!(error.kind, HostErrorKind::TimedOut, "{error}: {}", error.detail());
-    drop(far.join().unwrap());
+    // Nobody goes on with it.
+    let mut far = far.join().unwrap();
+    far.set_read_timeout(Some(LONG)).unwrap();
+    far.read_to_end(&mut Vec::new()).unwrap();
 }
 
 #[tokio::test]

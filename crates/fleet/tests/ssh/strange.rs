@@ -6,14 +6,16 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
-use fleet::{Content, Host, HostError, HostErrorKind, Limits};
+use fleet::{Content, Host, HostError, HostErrorKind, HostSpec, Limits};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::common::sshd::{Lab, free_port, keygen};
 use crate::common::{LONG, args, both, connect, sh};
+use crate::{follow, start};
 
 /// A machine whose account has these start-up files, read by bash as sshd has it read them; and its home folder.
 fn with_start_up(files: &str) -> (Lab, TempDir) {
@@ -161,6 +163,47 @@ async fn a_silent_ssh_configuration_hides_no_fault_and_its_forwards_stop_nobody(
     let error = Host::connect(&lab.spec("w0")).await.unwrap_err();
     assert_eq!(error.kind, HostErrorKind::HostKeyChanged, "{error}: {}", error.detail());
     assert!(error.detail().contains("SHA256:"), "{}", error.detail());
+}
+
+#[tokio::test]
+async fn an_ssh_configuration_counts_whatever_its_file_is_called() {
+    let lab = Lab::new(2);
+    lab.name("inner", lab.port(1));
+    lab.for_all_hosts("Host inner\nProxyJump w0");
+    for name in ["my own config", "it's 100% \"*[o]?n\\fig\" ${x} {y}\n~"] {
+        let file = lab.path(name);
+        fs::copy(lab.path("config"), &file).unwrap();
+        for host in ["w0", "inner"] {
+            let spec = HostSpec { ssh_config: Some(file.clone()), ..HostSpec::bare(host) };
+            let host = Host::connect(&spec).await.unwrap_or_else(|e| panic!("{name}: {e}: {}", e.detail()));
+            assert_eq!(sh(&host, "echo in").await.unwrap().stdout, b"in\n");
+        }
+    }
+    fs::set_permissions(lab.path("config"), fs::Permissions::from_mode(0o666)).unwrap();
+    let error = Host::connect(&lab.spec("w0")).await.unwrap_err();
+    assert!(error.detail().contains("Bad owner or permissions"), "{error}: {}", error.detail());
+}
+
+#[tokio::test]
+async fn ctrl_c_at_a_terminal_ends_no_proxy_of_a_connection() {
+    let lab = Lab::new(2);
+    lab.name("jumps", lab.port(1));
+    lab.name("asks", lab.port(1));
+    let proxy = format!("ssh -F {} -W %h:%p w0", lab.text("config"));
+    lab.for_all_hosts(&format!("Host jumps\nProxyJump w0\nHost asks\nProxyCommand {proxy}"));
+    for name in ["jumps", "asks"] {
+        let host = connect(&lab, name).await;
+        let (channel, mut incoming) = start(&host, "echo up; exec cat", &lab.text("log"));
+        incoming.recv().await.unwrap();
+        // A terminal sends it to every process of the group that it is lent to.
+        let found = Command::new("pgrep").args(["-g", "0", "-f", &lab.text("config")]).output().unwrap().stdout;
+        let found = String::from_utf8(found).unwrap();
+        assert!(found.lines().count() >= 1, "{name}: its proxy is in this group");
+        assert!(Command::new("kill").arg("-INT").args(found.lines()).status().unwrap().success());
+        drop(channel);
+        let (_, ended) = follow(incoming).await;
+        assert!(ended.status().is_some_and(|status| status.success()), "{name}: {ended}");
+    }
 }
 
 #[tokio::test]
