@@ -220,7 +220,7 @@ mod tests {
     fn parts_of_a_controller_that_stays_end_with_an_empty_line() {
         let lines = "{\"name\":\"a\",\"rows\":2,\"checksum\":\"c\"}\n\nwhat follows are signs of life";
         assert_eq!(read_parts(lines.as_bytes(), true).unwrap().len(), 1);
-        let cut = read_parts(&lines.as_bytes()[..38], true).unwrap_err();
+        let cut = read_parts(&lines.as_bytes()[..37], true).unwrap_err();
         assert!(cut.to_string().contains("the controller is gone"), "{cut}");
     }
 

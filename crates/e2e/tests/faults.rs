@@ -170,7 +170,7 @@ fn a_worker_that_cannot_write_ends_however_many_pictures_are_under_way() {
     }
     let said = ends(&mut worker());
     assert_eq!(said.code, 1, "{said:?}");
-    assert!(said.err.contains("Is a directory"), "{said:?}");
+    assert!(said.err.contains("it is a folder, not a file: move it away"), "{said:?}");
 }
 
 /// Runs a program that might hang, for a minute at most.

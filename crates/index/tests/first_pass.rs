@@ -128,7 +128,7 @@ fn damaged_bits_warn_and_every_vector_is_compared() {
         let file = place.prefix.generation(1).join("seg-0.bits");
         let whole = fs::read(&file).unwrap();
         let of_index = place.cache().join(&names(&place.cache())[0]);
-        let private = of_index.join(&names(&of_index)[0]).join("seg-0.bits");
+        let private = of_index.join(&names(&of_index)[0]).join("seg.bits");
         let mut numbers = Numbers::new(11);
         for round in 0..COPIES {
             let copy = damage::bytes(&whole, &mut numbers);
