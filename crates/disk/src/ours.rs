@@ -11,7 +11,7 @@ use std::path::Path;
 use protocol::IndexPrefix;
 use serde::{Deserialize, Serialize};
 
-use crate::atomic::{TEMP_MARK, Temp};
+use crate::atomic::{Temp, name_of_temp};
 use crate::{Error, Folder};
 use evidence::{MetaFile, explained, is_ours, meta_file, proven};
 pub use evidence::{SEAL, is_dropping, is_run, is_run_file, is_sealed, is_thumbnail, is_top_name};
@@ -153,9 +153,7 @@ fn is_marked(folder: &Folder) -> Result<bool, Error> {
 
 /// A marker that another is just writing, or died over.
 fn is_mark(name: &OsStr) -> bool {
-    name.to_str().is_some_and(|name| {
-        name.strip_prefix('.').and_then(|n| n.strip_prefix(MARKER)).is_some_and(|n| n.starts_with(TEMP_MARK))
-    })
+    name.to_str().and_then(name_of_temp) == Some(MARKER)
 }
 
 fn mark(folder: &Folder) -> Result<(), Error> {
