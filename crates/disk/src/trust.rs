@@ -1,13 +1,14 @@
 //! Whose a file is. What belongs to this person or to root is trusted, and so is what belongs to whom a file gets that
 //! this person makes in the same place: servers of shares give files other owners, as with root squash, or one to all.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+use crate::People;
 use crate::atomic::temp_name;
 
 /// Files and the users they belonged to when they were read.
@@ -16,7 +17,7 @@ pub struct Owners(Vec<(PathBuf, u32)>);
 
 /// Somebody else, and a file of theirs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} belongs to {}, neither to you nor to root", file.display(), user(*uid))]
+#[error("{} belongs to {}, neither to you nor to root", file.display(), People::here().user(*uid))]
 pub struct Stranger {
     /// The file.
     pub file: PathBuf,
@@ -77,9 +78,9 @@ impl Owners {
     /// The first who is a stranger. Where somebody else is among them, a file is made in the folder `place` and removed
     /// again, to see whose our own would be.
     pub fn stranger(&self, place: &Path) -> Option<Stranger> {
-        let mut made = None;
+        let (people, mut made) = (People::here(), None);
         let mut is_strange =
-            |uid| !is_person(uid) && *made.get_or_insert_with(|| uid_of_a_new_file(place)) != Some(uid);
+            |uid| !people.trusts(uid) && *made.get_or_insert_with(|| uid_of_a_new_file(place)) != Some(uid);
         let (file, uid) = self.0.iter().find(|(_, uid)| is_strange(*uid))?;
         Some(Stranger { file: file.clone(), uid: *uid })
     }
@@ -120,34 +121,10 @@ pub fn open_folder(folder: &Path, vouched: bool) -> Result<File, NotOwn> {
     if !vouched && let Some(stranger) = Owners(vec![(folder.into(), found.uid())]).stranger(folder) {
         return Err(stranger.into());
     }
-    match writers(&found) {
+    match People::trusting(vec![found.uid(), 0]).writers(&found, false) {
         Some(who) => Err(NotOwn::Open { folder: folder.into(), who, mode: found.mode() & 0o7777 }),
         None => Ok(open),
     }
-}
-
-/// Who but its owner may write to what this is of; `None` if nobody may.
-pub fn writers(found: &Metadata) -> Option<String> {
-    if found.mode() & 0o002 != 0 {
-        return Some("anybody".to_owned());
-    }
-    (found.mode() & 0o020 != 0 && !is_private(found.gid(), found.uid()))
-        .then(|| format!("the group {}", name("/etc/group", found.gid()).unwrap_or_else(|| found.gid().to_string())))
-}
-
-/// A user as people know them: `joe (user 1000)`, or `user 1000`.
-pub fn user(uid: u32) -> String {
-    match name("/etc/passwd", uid) {
-        Some(name) => format!("{name} (user {uid})"),
-        None => format!("user {uid}"),
-    }
-}
-
-/// This person, by sudo too, or root.
-fn is_person(uid: u32) -> bool {
-    let own = rustix::process::geteuid().as_raw();
-    let sudo = || std::env::var("SUDO_UID").ok().and_then(|sudo| sudo.parse().ok());
-    uid == 0 || uid == own || own == 0 && sudo() == Some(uid)
 }
 
 fn uid_of_a_new_file(place: &Path) -> Option<u32> {
@@ -157,33 +134,6 @@ fn uid_of_a_new_file(place: &Path) -> Option<u32> {
     // Nothing else was ever at this name.
     let _ = fs::remove_file(&file);
     Some(found.ok()?.uid())
-}
-
-/// Whether nobody but `uid` and root is in a group: it has the user's own name, as systems make them that let new files
-/// be written by groups. One that these files do not tell of, as on a Mac or in a directory service, counts as shared.
-fn is_private(gid: u32, uid: u32) -> bool {
-    let (Some(group), Some(own)) = (entry("/etc/group", gid), name("/etc/passwd", uid)) else { return false };
-    let mut fields = group.split(':');
-    let members = fields.nth(3).unwrap_or_default().split(',').filter(|member| !member.is_empty());
-    let strangers = members.into_iter().filter(|member| *member != own && *member != "root").count();
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let others = passwd.lines().filter(|line| {
-        let mut fields = line.split(':');
-        let (Some(_), Some(of)) = (fields.next(), fields.nth(1)) else { return false };
-        fields.next() == Some(&gid.to_string()) && of != uid.to_string() && of != "0"
-    });
-    group.starts_with(&format!("{own}:")) && strangers == 0 && others.count() == 0
-}
-
-/// The line of a user or group in a file as `/etc/passwd`, in which the third field is the number.
-fn entry(file: &str, id: u32) -> Option<String> {
-    let id = id.to_string();
-    let text = fs::read_to_string(file).ok()?;
-    text.lines().find(|line| line.split(':').nth(2) == Some(&id)).map(str::to_owned)
-}
-
-fn name(file: &str, id: u32) -> Option<String> {
-    Some(entry(file, id)?.split(':').next()?.to_owned())
 }
 
 #[cfg(test)]
@@ -227,11 +177,5 @@ mod tests {
         assert!(told.contains("is a link") && told.contains("above/results"), "{told}");
         fs::write(place.path().join("file"), "").unwrap();
         assert!(matches!(open_folder(&place.path().join("file"), true), Err(NotOwn::NotAFolder(_))));
-    }
-
-    #[test]
-    fn users_are_told_by_name_where_they_have_one() {
-        assert!(user(0).ends_with("(user 0)"), "{}", user(0));
-        assert_eq!(user(3_999_999_999), "user 3999999999");
     }
 }

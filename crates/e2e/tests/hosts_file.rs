@@ -56,11 +56,11 @@ fn refused(lab: &Lab, words: &[&str]) {
 fn a_hosts_file_that_others_can_write_is_not_obeyed_unless_it_is_named() {
     let lab = lab();
     mode(&lab.path("hosts"), 0o666);
-    refused(&lab, &["hosts can be written by everybody (mode 666)", "in the current folder", "--hosts ./hosts"]);
+    refused(&lab, &["hosts can be written by anybody (mode 666)", "in the current folder", "--hosts ./hosts"]);
     mode(&lab.path("hosts"), 0o600);
     for folder in [0o777, 0o1777] {
         mode(&lab.path(""), folder);
-        refused(&lab, &["can be written by everybody", "--hosts ./hosts"]);
+        refused(&lab, &["can be written by anybody", "--hosts ./hosts"]);
     }
     // A link is as good as what it leads to.
     fs::create_dir(lab.path("safe")).unwrap();
@@ -87,7 +87,7 @@ fn a_hosts_file_of_another_is_not_obeyed_and_one_of_who_called_sudo_is() {
     // A group has members, or nobody knows whom it has.
     chown(lab.path("hosts"), None, Some(4242)).unwrap();
     mode(&lab.path("hosts"), 0o660);
-    refused(&lab, &["hosts can be written by group 4242 (mode 660)"]);
+    refused(&lab, &["hosts can be written by the group 4242 (mode 660)"]);
     // That of root has none but root.
     chown(lab.path("hosts"), None, Some(0)).unwrap();
     let doctor = |sudo: &str| finish(lab.command("controller").arg("--doctor").env("SUDO_UID", sudo));
