@@ -49,6 +49,7 @@ debian() {
     need openssh-client has ssh
     need shellcheck has shellcheck
     need util-linux has nsenter
+    need passwd has useradd
     need iproute2 has ip
     need procps has pgrep
     need strace has strace
