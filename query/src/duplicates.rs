@@ -25,6 +25,8 @@ struct Group {
     group: usize,
     /// How many pictures are in it.
     count: u64,
+    /// Whether all their files could be looked at; if not, none is superfluous for certain.
+    compared: bool,
     /// The one to keep, and those that are nearly the same.
     pictures: Vec<Picture>,
 }
@@ -35,13 +37,21 @@ struct Picture {
     path: String,
     /// Cosine with the group's first.
     score: f32,
+    /// It may go, and the first stays: `--paths-only` prints it.
+    superfluous: bool,
+    /// Paths that lead to the same file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    same_file: Vec<String>,
+    /// Of one shot both a RAW file and a developed picture are in the group, of which this is one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    in_both_forms: bool,
     #[serde(flatten)]
     facts: Facts,
 }
 
 /// Asks for the groups and prints them.
 pub async fn tell(session: &mut Session, args: &Args, began: Instant) -> Result<()> {
-    let wanted = DuplicatesRequest { max_groups: args.groups(), max_pictures: MAX_TOP_K };
+    let wanted = DuplicatesRequest { max_groups: args.groups(), max_pictures: MAX_TOP_K, similarity: args.similarity };
     let what = "comparing all pictures with one another; a million take seconds...";
     let found = patiently(what, session.duplicates(&wanted)).await?;
     if let Some(warning) = &found.warning {
@@ -59,6 +69,13 @@ pub async fn tell(session: &mut Session, args: &Args, began: Instant) -> Result<
         (Format::Paths { nul }, _) => superfluous(&groups, nul),
     })
     .await?;
+    let unreached = groups.iter().filter(|group| !group.compared).count() as u64;
+    if unreached > 0 {
+        let groups = counted(unreached, "group", "groups");
+        note(&format!(
+            "query: of {groups} not all files could be looked at; two of them may be one file, so none is superfluous"
+        ));
+    }
     note(&summary);
     Ok(())
 }
@@ -67,10 +84,11 @@ pub async fn tell(session: &mut Session, args: &Args, began: Instant) -> Result<
 fn summary(found: &DuplicatesResponse) -> String {
     let DuplicatesResponse { num_images, num_groups, num_pictures, groups, .. } = found;
     let mut text = format!(
-        "{} with {} of {}",
+        "{} with {} of {} whose cosine is {:.4} or more",
         counted(*num_groups, "group", "groups"),
         grouped(*num_pictures),
         counted(*num_images, "picture", "pictures"),
+        found.similarity,
     );
     if (groups.len() as u64) < *num_groups {
         text += &format!(", the largest {} shown (--top-k N shows more),", grouped(groups.len() as u64));
@@ -83,20 +101,38 @@ fn summary(found: &DuplicatesResponse) -> String {
 
 impl Group {
     fn new(group: DuplicateGroup, number: usize, paths: &Paths<'_>) -> Self {
-        let pictures = group.pictures.into_iter().map(|picture| Picture {
+        let superfluous: Vec<bool> = (0..group.pictures.len()).map(|place| group.is_superfluous(place)).collect();
+        let pictures = group.pictures.into_iter().zip(superfluous).map(|(picture, superfluous)| Picture {
             path: paths.here(&picture.path),
             score: picture.score,
+            superfluous,
+            same_file: picture.same_file.iter().map(|path| paths.here(path)).collect(),
+            in_both_forms: picture.in_both_forms,
             facts: Facts::new(&picture.file),
         });
-        Self { group: number, count: group.count, pictures: pictures.collect() }
+        Self { group: number, count: group.count, compared: group.compared, pictures: pictures.collect() }
     }
 
-    /// `1.  3 pictures, 4.8 MB beside the first`
+    /// `1.  3 pictures, 4.8 MB beside the first`, and of what kind they are.
     fn title(&self, width: usize) -> String {
-        let count = format!("{}.  {}", self.group, counted(self.count, "picture", "pictures"));
-        let more = self.pictures.iter().skip(1).map(|picture| picture.facts.size_bytes).fold(0, u64::saturating_add);
-        let whole = format!("{count}, {} beside the first", bytes(more));
-        if more > 0 && whole.len() <= width { whole } else { count }
+        let mut title = format!("{}.  {}", self.group, counted(self.count, "picture", "pictures"));
+        let superfluous = self.pictures.iter().filter(|picture| picture.superfluous);
+        let more = superfluous.map(|picture| picture.facts.size_bytes).fold(0, u64::saturating_add);
+        let mut add = |text: &str| {
+            if title.len() + text.len() <= width {
+                title += text;
+            }
+        };
+        if more > 0 {
+            add(&format!(", {} beside the first", bytes(more)));
+        }
+        if self.pictures.iter().all(|picture| picture.in_both_forms) {
+            add(", RAW and developed");
+        }
+        if !self.compared {
+            add(", not all within reach");
+        }
+        title
     }
 }
 
@@ -120,6 +156,11 @@ fn table(groups: &[Group], screen: Screen) -> String {
         text += &format!("{dim}{}{plainly}\n", group.title(screen.width));
         for picture in group.pictures.iter().take(MOST_SHOWN) {
             text += &format!("{}  {}\n", columns.cells(picture), end_of(&plain(&picture.path), columns.left));
+            for name in &picture.same_file {
+                let blank = " ".repeat(columns.names().len());
+                let name = format!("= {}", plain(name));
+                text += &format!("{dim}{blank}  {}{plainly}\n", end_of(&name, columns.left));
+            }
         }
         let hidden = group.count.saturating_sub(MOST_SHOWN as u64);
         if hidden > 0 {
@@ -146,20 +187,32 @@ fn csv(groups: &[Group]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let mut write =
         |fields: &[&str]| writer.write_record(fields).expect("all records have as many fields, and memory takes them");
-    write(&["group", "rank", "score", "path", "size_bytes", "mtime", "taken", "width", "height"]);
+    write(&["group", "rank", "score", "path", "size_bytes", "mtime", "taken", "width", "height", "superfluous"]);
     for group in groups {
         for (picture, rank) in group.pictures.iter().zip(1..) {
             let [size, mtime, taken, width, height] = picture.facts.fields();
             let (number, rank, score) = (group.group.to_string(), i32::to_string(&rank), picture.score.to_string());
-            write(&[&number, &rank, &score, &inert(&picture.path), &size, &mtime, &taken, &width, &height]);
+            let superfluous = if picture.superfluous { "yes" } else { "no" };
+            write(&[
+                &number,
+                &rank,
+                &score,
+                &inert(&picture.path),
+                &size,
+                &mtime,
+                &taken,
+                &width,
+                &height,
+                superfluous,
+            ]);
         }
     }
     String::from_utf8(writer.into_inner().expect("memory takes all")).expect("all fields are UTF-8")
 }
 
-/// All paths but the first of each group: each with a NUL behind it, exactly as it is, or each a line.
+/// Paths of pictures that may go: each with a NUL behind it, exactly as it is, or each a line.
 fn superfluous(groups: &[Group], nul: bool) -> String {
-    let more = groups.iter().flat_map(|group| group.pictures.iter().skip(1));
+    let more = groups.iter().flat_map(|group| &group.pictures).filter(|picture| picture.superfluous);
     more.map(|p| if nul { format!("{}\0", p.path) } else { format!("{}\n", plain(&p.path)) }).collect()
 }
 
@@ -178,6 +231,9 @@ mod tests {
         let picture = |(path, rank): (&&str, u64)| Picture {
             path: (*path).to_owned(),
             score: 1.0 - rank as f32 / 1000.0,
+            superfluous: rank > 0,
+            same_file: Vec::new(),
+            in_both_forms: false,
             facts: Facts::new(&FileFacts {
                 size_bytes: 2_400_000 - rank,
                 mtime_ns: 1_563_129_000_000_000_000,
@@ -186,7 +242,7 @@ mod tests {
                 height: 3024,
             }),
         };
-        Group { group: number, count, pictures: paths.iter().zip(0..).map(picture).collect() }
+        Group { group: number, count, compared: true, pictures: paths.iter().zip(0..).map(picture).collect() }
     }
 
     fn two() -> [Group; 2] {
@@ -251,23 +307,44 @@ mod tests {
     }
 
     #[test]
+    fn one_file_of_two_names_and_a_shot_in_two_forms_are_told_and_not_superfluous() {
+        let mut groups = two();
+        groups[0].pictures[1].superfluous = false;
+        groups[0].pictures[1].same_file = vec!["/nas/link.jpg".into()];
+        groups[1].compared = false;
+        for picture in &mut groups[1].pictures {
+            (picture.superfluous, picture.in_both_forms) = (false, true);
+        }
+        assert_eq!(superfluous(&groups, true), "/nas/c\n.jpg\0");
+        let text = table(&groups, Screen { width: 100, colour: false });
+        assert!(text.contains(" = /nas/link.jpg\n"), "{text}");
+        assert!(text.contains("\n2.  2 pictures, RAW and developed, not all within reach\n"), "{text}");
+        assert!(table(&groups, Screen { width: 40, colour: false }).lines().all(|line| line.width() <= 40));
+        let lines = json_lines(&groups);
+        let first: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+        assert_eq!(first["pictures"][1]["same_file"][0], "/nas/link.jpg");
+        assert_eq!((&first["pictures"][1]["superfluous"], &first["compared"]), (&false.into(), &true.into()));
+    }
+
+    #[test]
     fn what_is_not_shown_is_told() {
-        let group = |count| DuplicateGroup { count, pictures: Vec::new() };
+        let group = |count| DuplicateGroup { count, compared: true, pictures: Vec::new() };
         let mut found = DuplicatesResponse {
             generation: 1,
             num_images: 12_345,
+            similarity: 0.98,
             num_groups: 0,
             num_pictures: 0,
             groups: Vec::new(),
             seconds: 0.1,
             warning: None,
         };
-        assert_eq!(summary(&found), "0 groups with 0 of 12,345 pictures");
+        assert_eq!(summary(&found), "0 groups with 0 of 12,345 pictures whose cosine is 0.9800 or more");
         (found.num_groups, found.num_pictures, found.groups) = (1, 2, vec![group(0)]);
-        assert_eq!(summary(&found), "1 group with 2 of 12,345 pictures");
+        assert_eq!(summary(&found), "1 group with 2 of 12,345 pictures whose cosine is 0.9800 or more");
         (found.num_groups, found.num_pictures) = (1_234, 5_678);
         assert!(
-            summary(&found).ends_with("pictures, the largest 1 shown (--top-k N shows more),"),
+            summary(&found).ends_with("or more, the largest 1 shown (--top-k N shows more),"),
             "{}",
             summary(&found)
         );

@@ -68,7 +68,10 @@ fn duplicates_are_told_to_people_and_programs_by_their_names_here() {
     let (out, notes, groups) = ask(&[]);
     assert_eq!((out.lines().count(), groups), (3, 10));
     assert!(out.starts_with("1\t0.2500\t/Volumes/photos/a.jpg\n1\t0.2500\t/Volumes/photos/b\\n.jpg\n"), "{out}");
-    assert!(notes.starts_with("7 groups with 20 of 12,345 pictures, the largest 1 shown"), "{notes}");
+    assert!(
+        notes.starts_with("7 groups with 20 of 12,345 pictures whose cosine is 0.9800 or more, the largest 1 shown"),
+        "{notes}"
+    );
     let (out, _, groups) = ask(&["-0"]);
     assert_eq!((out.as_str(), groups), ("/Volumes/photos/b\n.jpg\0/Volumes/photos/$(c).jpg\0", 100_000));
     let (out, _, groups) = ask(&["--json", "--top-k", "3"]);
@@ -77,7 +80,10 @@ fn duplicates_are_told_to_people_and_programs_by_their_names_here() {
         (groups, &group["count"], &group["pictures"][0]["path"]),
         (3, &json!(3), &json!("/Volumes/photos/a.jpg"))
     );
-    assert_eq!(ask(&["--csv"]).0.lines().next(), Some("group,rank,score,path,size_bytes,mtime,taken,width,height"));
+    assert_eq!(
+        ask(&["--csv"]).0.lines().next(),
+        Some("group,rank,score,path,size_bytes,mtime,taken,width,height,superfluous")
+    );
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! one before it answering, which every answer then says.
 
 use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant};
@@ -145,10 +147,13 @@ impl Indexes {
                 slot.shared.get_or_try_init(finding).await.map_err(|e| Refusal::failed(&e))?.clone()
             }
         };
-        let canonical = loaded.meta().root.clone();
-        let here = slot.root_here.lock().expect("nothing panics in it").clone();
-        let root = Arc::new(Root::new(here.unwrap_or_else(|| canonical.clone()), canonical));
+        let root = Arc::new(slot.root(&loaded));
         Ok(Gallery { loaded, root, shared, own })
+    }
+
+    /// Where the pictures of the index of this name lie on this host.
+    pub fn root(&self, name: &str, loaded: &Loaded) -> Result<Root, Refusal> {
+        Ok(self.slot(name)?.root(loaded))
     }
 
     /// All that are loaded, by name.
@@ -291,6 +296,13 @@ impl Indexes {
 }
 
 impl Slot {
+    /// Where the pictures lie on this host.
+    fn root(&self, loaded: &Loaded) -> Root {
+        let canonical = loaded.meta().root.clone();
+        let here = self.root_here.lock().expect("nothing panics in it").clone();
+        Root::new(here.unwrap_or_else(|| canonical.clone()), canonical)
+    }
+
     fn new(prefix: PathBuf) -> Self {
         Self {
             prefix: IndexPrefix::new(prefix),
@@ -390,11 +402,17 @@ impl Loaded {
     }
 
     /// Groups of nearly the same pictures. Takes seconds for a million, and a turn as a search does.
-    pub async fn duplicates(self: Arc<Self>, request: DuplicatesRequest) -> Result<Duplicates, Refusal> {
+    ///
+    /// The pictures' files are looked at below `root`, to tell two files from two names of one.
+    pub async fn duplicates(self: Arc<Self>, request: DuplicatesRequest, root: Root) -> Result<Duplicates, Refusal> {
         let turn = self.turns.clone().acquire_owned().await.map_err(|e| Refusal::failed(&e))?;
         let grouping = spawn_blocking(move || {
             let _turn = turn;
-            self.index.duplicates(request.max_groups, request.max_pictures).map_err(|e| Refusal::failed(&e))
+            let file_of = |path: &str| {
+                let found = fs::metadata(root.open_path(&root.relative(path)?)).ok()?;
+                Some((found.dev(), found.ino()))
+            };
+            self.index.duplicates(&request, file_of).map_err(|e| Refusal::failed(&e))
         });
         grouping.await.map_err(|e| Refusal::failed(&e))?
     }

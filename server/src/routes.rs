@@ -201,10 +201,15 @@ async fn duplicates(
     }
     let (loaded, warning) = app.indexes.current(&name).await?;
     let IndexMeta { generation, num_images, .. } = *loaded.meta();
-    let Duplicates { num_groups, num_pictures, groups } = loaded.duplicates(request).await?;
+    if let Some(similarity) = request.similarity.filter(|similarity| !(*similarity > 0.0 && *similarity <= 1.0)) {
+        return Err(Refusal::bad(format!("similarity is {similarity}; it must be above 0, and 1 at most")));
+    }
+    let root = app.indexes.root(&name, &loaded)?;
+    let Duplicates { similarity, num_groups, num_pictures, groups } = loaded.duplicates(request, root).await?;
     Ok(Json(DuplicatesResponse {
         generation,
         num_images,
+        similarity,
         num_groups,
         num_pictures,
         groups,

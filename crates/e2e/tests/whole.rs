@@ -73,7 +73,28 @@ fn of_copies_the_first_stays_and_what_is_named_can_go() {
     let said = lab.query(&["--duplicates", "--top-k", "1"]);
     assert!(said.code == 0 && said.out.lines().count() == pictures(&groups[0]).len(), "{said:?}");
     let told = format!("{} groups with ", groups.len());
-    assert!(said.err.starts_with(&told) && said.err.contains(" of 15 pictures, the largest 1 shown"), "{}", said.err);
+    assert!(
+        said.err.starts_with(&told)
+            && said.err.contains(" of 15 pictures whose cosine is 0.9")
+            && said.err.contains(" or more, the largest 1 shown"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn of_one_file_with_several_names_none_is_superfluous() {
+    let lab = Lab::new();
+    lab.draw("", 6, 5);
+    let names: Vec<String> = lab.drawn().into_keys().collect();
+    let image = |name: &str| lab.images().join(name);
+    // The name that sorts first is a link to the file; another file has two names; and one is there twice.
+    std::os::unix::fs::symlink(image(&names[0]), image("a link.jpg")).unwrap();
+    fs::hard_link(image(&names[1]), image("z name.jpg")).unwrap();
+    fs::copy(image(&names[2]), image("z copy.jpg")).unwrap();
+    assert_eq!(lab.index(&[]).code, 0);
+    let said = lab.query(&["--duplicates", "--paths-only"]);
+    assert_eq!(said.out, format!("{}\n", image("z copy.jpg").display()), "{said:?}");
 }
 
 #[test]

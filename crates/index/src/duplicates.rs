@@ -5,12 +5,15 @@
 //! Time grows as N log N whatever the rows are; memory is 20 bytes a row, and a row's bits where there is no file of them.
 
 use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 
-use protocol::search::{Duplicate, DuplicateGroup};
+use protocol::is_raw;
+use protocol::search::{Duplicate, DuplicateGroup, DuplicatesRequest};
 use rayon::prelude::*;
 
 use crate::bits::Bits;
 use crate::code::{Coder, words};
+use crate::find::SAME;
 use crate::scan::score;
 use crate::{Index, IndexError};
 
@@ -28,26 +31,41 @@ const LEADERS: usize = 64;
 /// Nearly the same pictures.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Duplicates {
+    /// The cosine from which two pictures are nearly the same.
+    pub similarity: f32,
     /// Groups in the collection.
     pub num_groups: u64,
-    /// Pictures in them.
+    /// Pictures in them; those that lead to one file are one.
     pub num_pictures: u64,
     /// The largest groups, largest first; of equal size, in the row order of their first pictures.
     pub groups: Vec<DuplicateGroup>,
 }
 
+/// The file that a path leads to, as the system tells files apart: its device and its number there.
+pub type FileId = (u64, u64);
+
+/// Rows that are nearly the same and the files that their paths lead to, the best first.
+type Group = Vec<(u32, Option<FileId>)>;
+
 impl Index {
-    /// The `most_groups` largest groups, with the `most_pictures` best of each at most.
+    /// The largest groups, with the best pictures of each. `file_of` tells which file the picture of a canonical path is;
+    /// `None` if it cannot be reached. A file is no duplicate of itself, whatever names it has.
     ///
     /// # Errors
-    /// If a file cannot be read, or there are more than 2^32 rows.
-    pub fn duplicates(&self, most_groups: usize, most_pictures: usize) -> Result<Duplicates, IndexError> {
+    /// If a file of the index cannot be read, or there are more than 2^32 rows.
+    pub fn duplicates(
+        &self,
+        wanted: &DuplicatesRequest,
+        file_of: impl Fn(&str) -> Option<FileId> + Sync,
+    ) -> Result<Duplicates, IndexError> {
         self.sound()?;
         let rows = u32::try_from(self.meta().num_images).map_err(|_| IndexError::TooMany {
             what: "rows to look for duplicates among".into(),
             most: u64::from(u32::MAX),
         })?;
-        let bound = self.alike();
+        let similarity = wanted.similarity.unwrap_or_else(|| self.alike());
+        // Vectors are of length 1 but for rounding.
+        let bound = similarity.min(SAME);
         let cosine = |a: u32, b: u32| score(self.vector(u64::from(a)), &self.values(u64::from(b)));
         let roots = self.codes().joined(rows, |a, b| cosine(a, b) >= bound);
         let mut members: Vec<(u32, u32)> = (0..rows).map(|row| (roots[row as usize], row)).collect();
@@ -63,22 +81,59 @@ impl Index {
                 }
             }
             groups.retain(|group| group.len() > 1);
-            Ok(groups)
-        };
-        let groups = neighbourhoods.par_iter().map(grouped).collect::<Result<Vec<_>, IndexError>>()?;
-        let mut groups: Vec<Vec<u32>> = groups.into_iter().flatten().collect();
-        groups.sort_unstable_by_key(|group| (Reverse(group.len()), group[0]));
-        let (num_groups, num_pictures) = (groups.len() as u64, groups.iter().map(|group| group.len() as u64).sum());
-        let told = |group: &Vec<u32>| {
-            let picture = |&row: &u32| {
-                let (path, file) = (self.path(u64::from(row))?, self.facts(u64::from(row))?);
-                Ok(Duplicate { path, score: cosine(group[0], row), file })
+            let with_files = |group: &Vec<u32>| {
+                let with_file = |&row: &u32| Ok((row, file_of(&self.path(u64::from(row))?)));
+                group.iter().map(with_file).collect::<Result<Group, IndexError>>()
             };
-            let pictures = group.iter().take(most_pictures).map(picture).collect::<Result<_, IndexError>>()?;
-            Ok(DuplicateGroup { count: group.len() as u64, pictures })
+            groups.iter().map(with_files).collect()
         };
-        let groups = groups.iter().take(most_groups).map(told).collect::<Result<_, IndexError>>()?;
-        Ok(Duplicates { num_groups, num_pictures, groups })
+        let groups = neighbourhoods.par_iter().map(grouped).collect::<Result<Vec<Vec<Group>>, IndexError>>()?;
+        let mut groups: Vec<Group> = groups.into_iter().flatten().collect();
+        let mut rows_of = HashMap::<FileId, Vec<u32>>::new();
+        for (row, file) in groups.iter().flatten() {
+            file.map(|file| rows_of.entry(file).or_default().push(*row));
+        }
+        groups.iter_mut().for_each(tell_apart);
+        groups.retain(|group| group.len() > 1);
+        groups.sort_unstable_by_key(|group| (Reverse(group.len()), group[0].0));
+        let num_pictures = groups.iter().map(|group| group.len() as u64).sum();
+        let told = |group: &Group| {
+            let both_forms = self.in_both_forms(group)?;
+            let picture = |(&(row, file), &in_both_forms): (&(u32, Option<FileId>), &bool)| {
+                let same = file.and_then(|file| rows_of.get(&file)).into_iter().flatten().filter(|same| **same != row);
+                Ok(Duplicate {
+                    path: self.path(u64::from(row))?,
+                    score: cosine(group[0].0, row),
+                    file: self.facts(u64::from(row))?,
+                    same_file: same.map(|&row| self.path(u64::from(row))).collect::<Result<_, IndexError>>()?,
+                    in_both_forms,
+                })
+            };
+            let pictures = group.iter().zip(&both_forms).take(wanted.max_pictures).map(picture);
+            Ok(DuplicateGroup {
+                count: group.len() as u64,
+                compared: group.iter().all(|(_, file)| file.is_some()),
+                pictures: pictures.collect::<Result<_, IndexError>>()?,
+            })
+        };
+        Ok(Duplicates {
+            similarity,
+            num_groups: groups.len() as u64,
+            num_pictures,
+            groups: groups.iter().take(wanted.max_groups).map(told).collect::<Result<_, IndexError>>()?,
+        })
+    }
+
+    /// Of each row whether it is one of a RAW file and a developed picture of one shot, which are both in the group: they lie
+    /// in one folder, and their names differ in the ending alone.
+    fn in_both_forms(&self, group: &Group) -> Result<Vec<bool>, IndexError> {
+        let paths = group.iter().map(|(row, _)| self.path(u64::from(*row))).collect::<Result<Vec<_>, IndexError>>()?;
+        let shot = |path: &str| path.rsplit_once('.').map_or(path, |(shot, _)| shot).to_owned();
+        let mut forms = HashMap::<String, [bool; 2]>::new();
+        for path in &paths {
+            forms.entry(shot(path)).or_default()[usize::from(is_raw(path.as_ref()))] = true;
+        }
+        Ok(paths.iter().map(|path| forms[&shot(path)] == [true; 2]).collect())
     }
 
     /// The rows of a neighbourhood: that with the most pixels first, of as many that with the most bytes.
@@ -112,6 +167,12 @@ impl Index {
         };
         Codes { dim, source: Source::Made(rows.par_chunks(1024).map(code).collect::<Vec<_>>().concat()) }
     }
+}
+
+/// Leaves the best of the rows that lead to one file.
+fn tell_apart(group: &mut Group) {
+    let mut seen = HashSet::new();
+    group.retain(|(_, file)| file.is_none_or(|file| seen.insert(file)));
 }
 
 struct Codes<'a> {

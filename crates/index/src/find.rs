@@ -16,7 +16,7 @@ const SAMPLE: u64 = 4096;
 const ALIKE: f32 = 0.2;
 
 /// The same vector, but for rounding.
-const SAME: f32 = 1.0 - 1e-5;
+pub(crate) const SAME: f32 = 1.0 - 1e-5;
 
 /// A match is compared with so many better ones at most, so that a long list does not take a time that grows with its square.
 const COMPARED: usize = 500;

@@ -62,7 +62,7 @@ mod standing;
 mod take_in;
 
 pub use brought::Brought;
-pub use duplicates::Duplicates;
+pub use duplicates::{Duplicates, FileId};
 pub use error::{IndexError, Interrupted, Progress};
 pub use export::{Export, Exported, export};
 pub use find::{Found, Wanted};

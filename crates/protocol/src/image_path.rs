@@ -17,13 +17,25 @@ pub const PICTURE_EXTENSIONS: [&str; 19] = [
     "cr2", "cr3", "nef", "arw", "dng", "raf", // RAW
 ];
 
+/// Those of them whose pictures have yet to be developed; one is shown by the preview in it.
+const RAW_EXTENSIONS: [&str; 6] = ["cr2", "cr3", "nef", "arw", "dng", "raf"];
+
 /// Whether a file of this name is a picture by its extension. `IMG_1.CR2` and `IMG_1.JPG` beside it are two.
 pub fn is_picture(name: &Path) -> bool {
+    has_extension(name, &PICTURE_EXTENSIONS)
+}
+
+/// Whether a file of this name is a camera's RAW file by its extension.
+pub fn is_raw(name: &Path) -> bool {
+    has_extension(name, &RAW_EXTENSIONS)
+}
+
+fn has_extension(name: &Path, extensions: &[&str]) -> bool {
     let name = name.as_os_str().as_encoded_bytes();
     let Some(dot) = name.iter().rposition(|&b| b == b'.') else { return false };
     // What begins with its only dot is hidden, and has no extension.
     let named = name[..dot].last().is_some_and(|&before| before != b'/');
-    named && PICTURE_EXTENSIONS.iter().any(|e| name[dot + 1..].eq_ignore_ascii_case(e.as_bytes()))
+    named && extensions.iter().any(|e| name[dot + 1..].eq_ignore_ascii_case(e.as_bytes()))
 }
 
 /// A picture's path relative to the collection's root: UTF-8, `/` between components, no empty, `.` or `..` component.

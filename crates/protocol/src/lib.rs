@@ -35,7 +35,7 @@ pub use embedding::{Embedding, NotAVector};
 pub use exit::Exit;
 pub use failure::{Failure, FailureKind, Judged};
 pub use file_facts::{FileFacts, mtime_ns, nanoseconds};
-pub use image_path::{BadImagePath, ImagePath, PICTURE_EXTENSIONS, Root, is_picture, path_order};
+pub use image_path::{BadImagePath, ImagePath, PICTURE_EXTENSIONS, Root, is_picture, is_raw, path_order};
 pub use layout::IndexPrefix;
 pub use list::read_list;
 pub use manifest::{BadManifest, Entry, ManifestReader, ManifestWriter};

@@ -299,11 +299,16 @@ pub struct DuplicatesRequest {
     /// How many pictures of each at most.
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100_000))]
     pub max_pictures: usize,
+    /// The cosine from which two pictures are nearly the same, above 0 and up to 1. By default it follows the collection:
+    /// a fifth of the usual distance between two of its pictures. Pictures whose cosine is lower than that of the default
+    /// are found less surely.
+    #[cfg_attr(feature = "openapi", schema(exclusive_minimum = 0, maximum = 1))]
+    pub similarity: Option<f32>,
 }
 
 impl Default for DuplicatesRequest {
     fn default() -> Self {
-        Self { max_groups: 1000, max_pictures: 100 }
+        Self { max_groups: 1000, max_pictures: 100, similarity: None }
     }
 }
 
@@ -315,9 +320,11 @@ pub struct DuplicatesResponse {
     pub generation: u64,
     /// Rows in it.
     pub num_images: u64,
+    /// The cosine from which two pictures were taken for nearly the same.
+    pub similarity: f32,
     /// Groups in the collection.
     pub num_groups: u64,
-    /// Pictures in all groups.
+    /// Pictures in all groups; those that lead to one file are one.
     pub num_pictures: u64,
     /// The largest first.
     pub groups: Vec<DuplicateGroup>,
@@ -334,6 +341,9 @@ pub struct DuplicatesResponse {
 pub struct DuplicateGroup {
     /// How many they are.
     pub count: u64,
+    /// Whether every path led to a file. If not, two of them may be one file, by a link or another name: then none is
+    /// superfluous for certain.
+    pub compared: bool,
     /// They, as far as they were asked for, the larger first.
     pub pictures: Vec<Duplicate>,
 }
@@ -349,6 +359,21 @@ pub struct Duplicate {
     /// The file.
     #[serde(flatten)]
     pub file: FileFacts,
+    /// Canonical paths that lead to the same file: links, or further names of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub same_file: Vec<String>,
+    /// It is one of a RAW file and a developed picture of one shot, both of which are in the group.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_both_forms: bool,
+}
+
+impl DuplicateGroup {
+    /// Whether the picture at this place may go as long as the first stays, because another file shows the same. None that
+    /// has further names may: those would lead nowhere, or keep its bytes; nor a form of a shot that is there in two.
+    pub fn is_superfluous(&self, place: usize) -> bool {
+        let free = |picture: &Duplicate| picture.same_file.is_empty() && !picture.in_both_forms;
+        self.compared && place > 0 && self.pictures.get(place).is_some_and(free)
+    }
 }
 
 /// Asks for copies of pictures into a folder, made on the server's host.

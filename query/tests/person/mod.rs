@@ -133,8 +133,8 @@ pub fn stand_in(listener: UnixListener, paths: &[&str], broken: usize) -> Receiv
                         json!({ "answers": answers.collect::<Vec<_>>() })
                     }
                     "/v1/indexes/imageindex/duplicates" => {
-                        json!({"generation": 3, "num_images": 12345, "num_groups": 7,
-                        "num_pictures": 20, "seconds": 0.01, "groups": [{"count": count, "pictures": matches}]})
+                        json!({"generation": 3, "num_images": 12345, "similarity": 0.98, "num_groups": 7,
+                        "num_pictures": 20, "seconds": 0.01, "groups": [{"count": count, "compared": true, "pictures": matches}]})
                     }
                     "/v1/indexes/imageindex/stats" => json!({"generation": 3, "created": "2025-07-14T18:30:00Z",
                         "root": "/nas", "model": {"model_name": "demo", "fingerprint": "f", "embedding_dim": 64,
