@@ -9,11 +9,27 @@ use crate::ModelError;
 
 /// `config.json`.
 #[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Config {
-    #[serde(default)]
     pub text_config: TextConfig,
-    #[serde(default)]
     pub vision_config: VisionConfig,
+    pub model_type: Option<String>,
+    /// Where it is a text model's own.
+    max_position_embeddings: Option<usize>,
+}
+
+impl Config {
+    /// Whether it is SigLIP, or SigLIP 2, which has the same classes where its pictures are of one size.
+    pub fn is_siglip(&self) -> bool {
+        let kinds = [&self.model_type, &self.text_config.model_type];
+        kinds.into_iter().flatten().any(|kind| kind.starts_with("siglip"))
+    }
+
+    /// Tokens that the text model has positions for. transformers leaves out of the file what is as the class has it.
+    pub fn positions(&self) -> Option<usize> {
+        let told = self.text_config.max_position_embeddings.or(self.max_position_embeddings);
+        told.or_else(|| self.is_siglip().then_some(64))
+    }
 }
 
 /// The vision side of `config.json`, as far as it tells what a picture takes.
@@ -42,14 +58,40 @@ impl VisionConfig {
 /// The text side of `config.json`.
 #[derive(Debug, Default, Deserialize)]
 pub struct TextConfig {
-    pub max_position_embeddings: Option<usize>,
+    model_type: Option<String>,
+    max_position_embeddings: Option<usize>,
     pub pad_token_id: Option<u32>,
 }
 
 /// `tokenizer_config.json`.
 #[derive(Debug, Default, Deserialize)]
 pub struct TokenizerConfig {
+    tokenizer_class: Option<String>,
     pub pad_token: Option<Token>,
+    pub padding_side: Option<Side>,
+    pub truncation_side: Option<Side>,
+    pub do_lower_case: Option<bool>,
+    model_max_length: Option<f64>,
+}
+
+impl TokenizerConfig {
+    /// The tokenizer's class in transformers, whichever of its two makes; empty if it is not told.
+    pub fn class(&self) -> &str {
+        self.tokenizer_class.as_deref().unwrap_or_default().trim_end_matches("Fast")
+    }
+
+    /// Tokens of a text at most. Where transformers knows of no bound it writes 10^30.
+    pub fn length(&self) -> Option<usize> {
+        self.model_max_length.filter(|n| (1.0..1e6).contains(n)).map(|n| n as usize)
+    }
+}
+
+/// An end of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    Left,
+    Right,
 }
 
 /// A token, written out or as an object.

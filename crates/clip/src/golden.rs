@@ -42,6 +42,10 @@ const DEMO: &[u8] = include_bytes!("../tests/golden/golden.json");
 /// The file beside a model.
 const FILE: &str = "imagefleet.golden.json";
 
+/// Changes whenever texts are read by another rule: 0 filled up the texts of graphs without a mask to the longest of a
+/// batch, and left small letters and punctuation to `tokenizer.json`.
+const TEXT_RULES: u32 = 1;
+
 /// Two golden pictures, or texts, nearer to each other than this are the same to the model: it is broken.
 const LEAST_SPREAD: f64 = 1e-3;
 
@@ -51,6 +55,8 @@ pub struct Golden {
     pictures: Vectors,
     texts: Vectors,
     file: PathBuf,
+    /// The rules that the texts' vectors were made by.
+    text_rules: u32,
     /// Why they could not be kept, so that each start makes them again.
     pub unkept: Option<String>,
 }
@@ -69,6 +75,8 @@ struct Content {
     /// Of the model that made it, for people.
     #[serde(default)]
     fingerprint: String,
+    #[serde(default)]
+    text_rules: u32,
     pictures: BTreeMap<String, Picture>,
     texts: Vec<(String, Vec<f32>)>,
 }
@@ -110,7 +118,22 @@ impl Golden {
         let found = |text| content.texts.iter().find(|(t, _)| t == text).map(|(_, vector)| vector);
         let texts = TEXTS.iter().map(|&text| found(text).ok_or(text));
         let pictures = Vectors::new(pictures).map_err(unusable)?;
-        Ok(Self { pictures, texts: Vectors::new(texts).map_err(unusable)?, file: file.into(), unkept: None })
+        let texts = Vectors::new(texts).map_err(unusable)?;
+        Ok(Self { pictures, texts, file: file.into(), text_rules: content.text_rules, unkept: None })
+    }
+
+    /// Makes the texts' vectors anew if another rule made them, and keeps them if it can.
+    pub fn renew_texts(self, encoder: &mut TextEncoder) -> Result<Self, ModelError> {
+        if self.text_rules == TEXT_RULES || !encoder.rules_matter() {
+            return Ok(self);
+        }
+        let bytes = fs::read(&self.file).map_err(|source| ModelError::Read { path: self.file.clone(), source })?;
+        let Ok(kept) = serde_json::from_slice::<Content>(&bytes) else { return Ok(self) };
+        let content = Content { text_rules: TEXT_RULES, texts: embed_texts(encoder)?, ..kept };
+        let bytes = serde_json::to_vec(&content).expect("numbers and names can be written");
+        // Where it cannot be written, each start makes them again.
+        let _ = publish(&self.file, &bytes);
+        Self::parse(&bytes, &self.file)
     }
 
     /// How far the encoder is from them: of the golden picture that is furthest off, the distance as a share of the
@@ -170,9 +193,13 @@ fn make(model: &Model) -> Result<Content, ModelError> {
         None => Err(ModelError::unusable(encoder.file(), "gives no vector for a picture that every model can see")),
     };
     let pictures = PICTURES.iter().zip(vectors).map(picture).collect::<Result<_, _>>()?;
-    let vectors = TextEncoder::open(model, 0)?.encode(&TEXTS)?.into_iter().map(Embedding::into_values);
-    let texts = TEXTS.into_iter().map(str::to_owned).zip(vectors).collect();
-    Ok(Content { fingerprint: model.fingerprint().into(), pictures, texts })
+    let texts = embed_texts(&mut TextEncoder::open(model, 0)?)?;
+    Ok(Content { fingerprint: model.fingerprint().into(), text_rules: TEXT_RULES, pictures, texts })
+}
+
+fn embed_texts(encoder: &mut TextEncoder) -> Result<Vec<(String, Vec<f32>)>, ModelError> {
+    let vectors = encoder.encode(&TEXTS)?.into_iter().map(Embedding::into_values);
+    Ok(TEXTS.into_iter().map(str::to_owned).zip(vectors).collect())
 }
 
 /// The pictures' vectors; none where the model gives none.

@@ -72,6 +72,7 @@ pub fn open(model: &Model, options: &EncoderOptions) -> Result<ImageEncoder, Mod
 pub fn open_text(model: &Model, threads: usize) -> Result<TextEncoder, ModelError> {
     let golden = Golden::of(model)?;
     let mut encoder = TextEncoder::open(model, threads)?;
+    let golden = if model.folder().is_some() { golden.renew_texts(&mut encoder)? } else { golden };
     let deviation = golden.text_deviation(&mut encoder)?;
     let bound = EncoderOptions::default().max_deviation;
     // Not a number is beyond every bound.

@@ -54,6 +54,11 @@ impl TextEncoder {
         &self.encoder.file
     }
 
+    /// Whether its vectors may be others than by rule 0 of [`crate::golden`].
+    pub(crate) fn rules_matter(&self) -> bool {
+        !self.has_mask || self.tokenizer.cleans()
+    }
+
     /// Which model, precision and provider its embeddings come from.
     pub fn identity(&self) -> &ModelIdentity {
         &self.identity
@@ -89,14 +94,17 @@ impl TextEncoder {
     fn rows(&mut self, texts: &[&str]) -> Result<(Vec<f32>, usize), ModelError> {
         let ids: Vec<Vec<u32>> = texts.iter().map(|text| self.token_ids(text)).collect::<Result<_, _>>()?;
         let batch = self.fixed.0.unwrap_or(ids.len());
-        let length = self.fixed.1.unwrap_or_else(|| ids.iter().map(Vec::len).max().unwrap_or(0).max(1));
+        let longest = || ids.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        // Without a mask a text attends to its padding, and was trained with as much as there is room for.
+        let length = self.fixed.1.unwrap_or_else(|| if self.has_mask { longest() } else { self.tokenizer.context });
         let pad = i64::from(self.tokenizer.pad_id);
         let mut tokens = vec![pad; batch * length];
         let mut mask = vec![0; batch * length];
         for (row, ids) in ids.iter().enumerate() {
+            let before = if self.tokenizer.pads_left && !self.has_mask { length - ids.len() } else { 0 };
             for (column, &id) in ids.iter().enumerate() {
-                tokens[row * length + column] = i64::from(id);
-                mask[row * length + column] = 1;
+                tokens[row * length + before + column] = i64::from(id);
+                mask[row * length + before + column] = 1;
             }
         }
         let mut inputs = vec![(IDS, self.integers([batch, length], tokens)?)];
