@@ -25,6 +25,11 @@ impl Config {
         kinds.into_iter().flatten().any(|kind| kind.starts_with("siglip"))
     }
 
+    /// Whether it is CLIP as OpenAI made it, which projects both towers into one space.
+    pub fn is_clip(&self) -> bool {
+        self.model_type.as_deref() == Some("clip")
+    }
+
     /// Tokens that the text model has positions for. transformers leaves out of the file what is as the class has it.
     pub fn positions(&self) -> Option<usize> {
         let told = self.text_config.max_position_embeddings.or(self.max_position_embeddings);

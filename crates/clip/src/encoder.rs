@@ -15,4 +15,5 @@ pub(crate) use choice::Choice;
 pub use image::ImageEncoder;
 pub use memory::MemoryBudget;
 pub use options::{EncoderOptions, Precision, Provider, UnknownWord};
+pub(crate) use session::Output;
 pub use text::TextEncoder;

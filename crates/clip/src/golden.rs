@@ -95,7 +95,7 @@ impl Golden {
         let places: Vec<PathBuf> = std::iter::once(folder.join(FILE)).chain(cached).collect();
         if let Some(kept) = places.iter().find(|place| place.is_file()) {
             let bytes = fs::read(kept).map_err(|source| ModelError::Read { path: kept.clone(), source })?;
-            return Self::parse(&bytes, kept);
+            return Self::parse(&bytes, kept)?.of_one_space(model);
         }
         let content = make(model)?;
         let bytes = serde_json::to_vec(&content).expect("numbers and names can be written");
@@ -120,6 +120,11 @@ impl Golden {
         let pictures = Vectors::new(pictures).map_err(unusable)?;
         let texts = Vectors::new(texts).map_err(unusable)?;
         Ok(Self { pictures, texts, file: file.into(), text_rules: content.text_rules, unkept: None })
+    }
+
+    /// An error if pictures and texts have vectors of different lengths.
+    fn of_one_space(self, model: &Model) -> Result<Self, ModelError> {
+        compare(model, self.pictures.vectors[0].dim(), self.texts.vectors[0].dim()).map(|()| self)
     }
 
     /// Makes the texts' vectors anew if another rule made them, and keeps them if it can.
@@ -193,8 +198,24 @@ fn make(model: &Model) -> Result<Content, ModelError> {
         None => Err(ModelError::unusable(encoder.file(), "gives no vector for a picture that every model can see")),
     };
     let pictures = PICTURES.iter().zip(vectors).map(picture).collect::<Result<_, _>>()?;
-    let texts = embed_texts(&mut TextEncoder::open(model, 0)?)?;
+    let mut text_encoder = TextEncoder::open(model, 0)?;
+    compare(model, encoder.identity().embedding_dim, text_encoder.identity().embedding_dim)?;
+    let texts = embed_texts(&mut text_encoder)?;
     Ok(Content { fingerprint: model.fingerprint().into(), text_rules: TEXT_RULES, pictures, texts })
+}
+
+/// An error if vectors of pictures and of texts have different lengths, so that no question could be answered.
+fn compare(model: &Model, pictures: usize, texts: usize) -> Result<(), ModelError> {
+    if pictures == texts {
+        return Ok(());
+    }
+    let vision = model.vision(false);
+    let detail = format!(
+        "gives vectors of {texts} values, but {vision} of {pictures}: texts and pictures could not be compared. One of \
+         them is of another model, or ends before its projection: export both with it (in transformers \
+         CLIPTextModelWithProjection and CLIPVisionModelWithProjection)"
+    );
+    Err(ModelError::unusable(model.text().to_string(), detail))
 }
 
 fn embed_texts(encoder: &mut TextEncoder) -> Result<Vec<(String, Vec<f32>)>, ModelError> {

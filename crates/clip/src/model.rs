@@ -9,7 +9,7 @@ use protocol::ModelIdentity;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::config::{Config, PreprocessorConfig, TokenizerConfig, VisionConfig, parse};
-use crate::encoder::{Choice, EncoderOptions, ImageEncoder, TextEncoder, checked};
+use crate::encoder::{Choice, EncoderOptions, ImageEncoder, Output, TextEncoder, checked};
 use crate::hub::Hub;
 use crate::store::{self, Files};
 use crate::tokenizer::TextTokenizer;
@@ -185,6 +185,11 @@ impl Model {
 
     pub(crate) fn text(&self) -> &Graph {
         &self.text
+    }
+
+    /// Which of a graph's outputs is the embedding.
+    pub(crate) fn output(&self, name: &'static str) -> Output {
+        Output { name, projected: self.config.is_clip() }
     }
 
     pub(crate) fn tokenizer(&self, length: Option<usize>) -> Result<TextTokenizer, ModelError> {

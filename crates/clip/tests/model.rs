@@ -8,6 +8,9 @@ use clip::{EncoderOptions, Model, Provider};
 #[path = "common/folder.rs"]
 mod folder;
 use folder::{FILES, demo, open, with};
+#[path = "common/graph.rs"]
+mod graph;
+use graph::graph;
 
 #[test]
 fn threads_may_share_a_model_and_take_an_encoder_along() {
@@ -115,46 +118,49 @@ fn a_graph_of_another_kind_is_told_by_its_inputs_and_outputs() {
         .image_encoder(&EncoderOptions::default())
         .unwrap_err();
     assert!(error.to_string().contains("vision_model.onnx") && error.to_string().contains("128"), "{error}");
-    // f32 [N, 3, 224, 224] goes out as it came in.
-    let folder = with("onnx/vision_model.onnx", &identity_graph());
-    let error = open(&folder).unwrap().image_encoder(&EncoderOptions::default()).unwrap_err().to_string();
-    assert!(error.contains("onnx/vision_model.onnx") && error.contains("image_embeds"), "{error}");
 }
 
-/// An ONNX file of one node: image_embeds [N, 3, 224, 224] = Identity(pixel_values). Written out in protobuf, since it
-/// is small.
-fn identity_graph() -> Vec<u8> {
-    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-        let mut out = vec![number << 3 | 2];
-        let mut length = bytes.len();
-        while length > 127 {
-            out.push(length as u8 | 128);
-            length >>= 7;
-        }
-        out.push(length as u8);
-        out.extend(bytes);
-        out
+#[test]
+fn towers_of_different_lengths_are_refused_before_the_first_picture() {
+    // The text tower and the tokenizer of another model, whose vectors have 16 values, where the pictures' have 128.
+    let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/families/clip");
+    let folder = with("tokenizer.json", &std::fs::read(other.join("tokenizer.json")).unwrap());
+    std::fs::copy(other.join("config.json"), folder.path().join("config.json")).unwrap();
+    std::fs::copy(other.join("onnx/text_model.onnx"), folder.path().join("onnx/text_model.onnx")).unwrap();
+    let model = open(&folder).unwrap();
+    let options = EncoderOptions { provider: Provider::Cpu, ..Default::default() };
+    let refused = |error: clip::ModelError| {
+        let error = error.to_string();
+        assert!(error.contains("text_model.onnx: gives vectors of 16 values"), "{error}");
+        assert!(error.contains("vision_model.onnx of 128") && error.contains("projection"), "{error}");
+    };
+    refused(model.image_encoder(&options).unwrap_err());
+    refused(model.text_encoder(1).unwrap_err());
+    // Golden vectors that an earlier version kept of such a model do not let it through.
+    let golden = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/golden.json")).unwrap();
+    let mut golden: serde_json::Value = serde_json::from_slice(&golden).unwrap();
+    for text in golden["texts"].as_array_mut().unwrap() {
+        text[1].as_array_mut().unwrap().truncate(16);
     }
-    fn varint(number: u8, value: u64) -> Vec<u8> {
-        let mut out = vec![number << 3];
-        let mut rest = value;
-        while rest > 127 {
-            out.push(rest as u8 | 128);
-            rest >>= 7;
-        }
-        out.push(rest as u8);
-        out
+    std::fs::write(folder.path().join("imagefleet.golden.json"), golden.to_string()).unwrap();
+    refused(model.image_encoder(&options).unwrap_err());
+}
+
+#[test]
+fn an_output_that_is_no_embedding_is_named() {
+    for (graph, wanted) in [
+        (graph("Flatten", "pooler_output", &[3 * 224 * 224]), "pooler_output comes before the projection"),
+        (graph("Identity", "image_embeds", &[3, 224, 224]), "image_embeds is"),
+        (graph("Identity", "last_hidden_state", &[3, 224, 224]), "has no output image_embeds"),
+    ] {
+        let folder = with("onnx/vision_model.onnx", &graph);
+        let error = open(&folder).unwrap().image_encoder(&EncoderOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("onnx/vision_model.onnx") && error.contains(wanted), "{error}");
     }
-    let dims =
-        [field(1, &field(2, b"batch")), field(1, &varint(1, 3)), field(1, &varint(1, 224)), field(1, &varint(1, 224))]
-            .concat();
-    let kind = field(2, &field(1, &[varint(1, 1), field(2, &dims)].concat()));
-    let value = |name: &[u8]| [field(1, name), kind.clone()].concat();
-    let node = [field(1, b"pixel_values"), field(2, b"image_embeds"), field(4, b"Identity")].concat();
-    let graph =
-        [field(1, &node), field(2, b"g"), field(11, &value(b"pixel_values")), field(12, &value(b"image_embeds"))]
-            .concat();
-    [varint(1, 8), field(7, &graph), field(8, &varint(2, 17))].concat()
+    // The only matrix is the embedding, whatever it is called; this one is as long as the picture.
+    let folder = with("onnx/vision_model.onnx", &graph("Flatten", "sentence_embedding", &[3 * 224 * 224]));
+    let error = open(&folder).unwrap().image_encoder(&EncoderOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("gives vectors of 128 values") && error.contains("of 150528"), "{error}");
 }
 
 /// The library is loaded once in a process, so each case needs its own: this test, called again by name.

@@ -33,7 +33,7 @@ impl ImageEncoder {
         let compiled = (choice.provider == Provider::OpenVino && options.batch > 0).then_some(options.batch);
         let shape = compiled.map(|batch| format!("{INPUT}[{batch},3,{},{}]", size.0, size.1));
         let graph = model.vision(choice.precision == Precision::Int8);
-        let encoder = Encoder::open(graph, "image_embeds", choice, options.threads, shape)?;
+        let encoder = Encoder::open(graph, model.output("image_embeds"), choice, options.threads, shape)?;
         encoder.no_input_but(&[INPUT])?;
         let (kind, shape) = encoder.required(INPUT)?;
         let wanted = [-1, 3, size.0 as i64, size.1 as i64];

@@ -27,11 +27,11 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Opens `graph`; `output` is the name of its embedding, `shape` the only one that its input will have, as
+    /// Opens `graph`; `output` tells its embedding, `shape` the only one that its input will have, as
     /// `pixel_values[8,3,224,224]`, if that is known.
     pub fn open(
         graph: &Graph,
-        output: &str,
+        output: Output,
         choice: Choice,
         threads: usize,
         shape: Option<String>,
@@ -105,6 +105,15 @@ impl Encoder {
     }
 }
 
+/// Which output of a graph is the embedding.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// Its name, unless an export has only one that it could be.
+    pub name: &'static str,
+    /// Whether the model has projections, which come after what transformers calls `pooler_output`.
+    pub projected: bool,
+}
+
 /// Has `choice` compute, and nothing else: what a provider leaves over would go to ONNX Runtime's own kernels in
 /// silence. CUDA alone is let, since it leaves them the sums on shapes on purpose.
 fn with_provider(
@@ -139,9 +148,10 @@ fn with_provider(
     Ok(builder.with_execution_providers([provider.error_on_failure()])?)
 }
 
-/// The output called `name`, else the only f32 [N, D]: an export may name it otherwise, but where there are several,
+/// The output of that name, else the only f32 [N, D]: an export may name it otherwise, but where there are several,
 /// only the name tells the embedding from what comes before the projection.
-fn find_output(session: &Session, name: &str) -> Result<String, String> {
+fn find_output(session: &Session, wanted: Output) -> Result<String, String> {
+    let Output { name, projected } = wanted;
     let matrix = |o: &&Outlet| matches!(tensor(o), Some((TensorElementType::Float32, shape)) if shape.len() == 2);
     let outputs = session.outputs();
     if let Some(output) = outputs.iter().find(|o| o.name() == name) {
@@ -153,6 +163,10 @@ fn find_output(session: &Session, name: &str) -> Result<String, String> {
     }
     let matrices: Vec<&Outlet> = outputs.iter().filter(matrix).collect();
     match matrices[..] {
+        [output] if projected && output.name() == "pooler_output" => Err(format!(
+            "has no output {name}, and pooler_output comes before the projection: export it with its projection \
+             (in transformers CLIPTextModelWithProjection and CLIPVisionModelWithProjection)"
+        )),
         [output] => Ok(output.name().into()),
         _ => Err(format!("has no output {name} and not one f32 [N, D] that could be it, but {}", names(outputs))),
     }

@@ -28,7 +28,7 @@ pub struct TextEncoder {
 impl TextEncoder {
     /// Always the reference: one short text at a time gains nothing from others, and this one is ready soonest.
     pub(crate) fn open(model: &Model, threads: usize) -> Result<Self, ModelError> {
-        let encoder = Encoder::open(model.text(), "text_embeds", Choice::REFERENCE, threads, None)?;
+        let encoder = Encoder::open(model.text(), model.output("text_embeds"), Choice::REFERENCE, threads, None)?;
         encoder.no_input_but(&[IDS, MASK])?;
         let (kind, shape) = encoder.required(IDS)?;
         let has_mask = encoder.input(MASK).is_some();
