@@ -115,9 +115,9 @@ impl Token {
     }
 }
 
-/// `preprocessor_config.json`.
-#[derive(Debug, Deserialize)]
-#[serde(default)]
+/// What `preprocessor_config.json` comes to, every setting with its value. How it is written out in debug decides
+/// fingerprints of models.
+#[derive(Clone, Debug)]
 pub struct PreprocessorConfig {
     pub do_resize: bool,
     pub size: Size,
@@ -131,31 +131,52 @@ pub struct PreprocessorConfig {
     pub image_std: [f64; 3],
 }
 
-impl Default for PreprocessorConfig {
-    fn default() -> Self {
-        Self {
-            do_resize: true,
-            size: Size::Number(224),
-            resample: 3,
-            do_center_crop: true,
-            crop_size: None,
-            do_rescale: true,
-            rescale_factor: 1.0 / 255.0,
-            do_normalize: true,
-            // OPENAI_CLIP_MEAN and OPENAI_CLIP_STD.
-            image_mean: [0.48145466, 0.4578275, 0.40821073],
-            image_std: [0.26862954, 0.26130258, 0.27577711],
+impl PreprocessorConfig {
+    /// (height, width) of every picture at the end; none if they differ.
+    pub fn input(&self) -> Option<(usize, usize)> {
+        match (self.do_center_crop, self.do_resize) {
+            (true, _) => self.crop_size.unwrap_or(Size::Number(224)).square(),
+            (false, true) => match self.size {
+                Size::Sides { height, width } => Some((height, width)),
+                _ => None,
+            },
+            (false, false) => None,
         }
     }
 }
 
-/// A size: 224, {"shortest_edge": 224} or {"height": 224, "width": 224}.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(untagged)]
+/// A size that pictures get.
+#[derive(Clone, Copy, Debug)]
 pub enum Size {
+    /// Both sides of a crop, or the shorter edge of what is resized.
     Number(usize),
-    Sides { height: usize, width: usize },
-    Shortest { shortest_edge: usize },
+    Sides {
+        height: usize,
+        width: usize,
+    },
+    Shortest {
+        shortest_edge: usize,
+    },
+    /// The longer edge.
+    Longest {
+        longest_edge: usize,
+    },
+    /// The shorter edge, or less, so that the longer one stays within its own.
+    Within {
+        shortest_edge: usize,
+        longest_edge: usize,
+    },
+}
+
+impl Size {
+    /// (height, width), where it is that of a crop.
+    pub fn square(self) -> Option<(usize, usize)> {
+        match self {
+            Self::Number(side) | Self::Shortest { shortest_edge: side } => Some((side, side)),
+            Self::Sides { height, width } => Some((height, width)),
+            Self::Longest { .. } | Self::Within { .. } => None,
+        }
+    }
 }
 
 /// A JSON file's content; `file` names it in errors.

@@ -16,6 +16,7 @@ mod golden;
 mod hub;
 mod model;
 mod preprocess;
+mod processor;
 mod resize;
 mod runtime;
 mod show;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use protocol::ModelIdentity;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::config::{Config, PreprocessorConfig, TokenizerConfig, VisionConfig, parse};
+use crate::config::{Config, TokenizerConfig, VisionConfig, parse};
 use crate::encoder::{Choice, EncoderOptions, ImageEncoder, Output, TextEncoder, checked};
 use crate::hub::Hub;
 use crate::store::{self, Files};
@@ -134,8 +134,7 @@ impl Model {
     fn from_files(name: String, files: Files) -> Result<Self, ModelError> {
         let Files { config, preprocessor_config, tokenizer, tokenizer_config, vision, vision_int8, text, folder } =
             files;
-        let preprocessor: PreprocessorConfig = parse(&preprocessor_config.0, &preprocessor_config.1)?;
-        let preprocess = Preprocess::new(&preprocessor_config.0, &preprocessor)?;
+        let preprocess = Preprocess::new(&preprocessor_config.0, &preprocessor_config.1)?;
         let config = parse(&config.0, &config.1)?;
         let tokenizer_config =
             tokenizer_config.map(|(file, bytes)| parse(&file, &bytes)).transpose()?.unwrap_or_default();

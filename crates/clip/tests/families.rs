@@ -143,3 +143,33 @@ fn golden_texts_of_an_earlier_version_are_made_anew_where_it_was_wrong() {
         }
     }
 }
+
+#[test]
+fn settings_of_every_form_give_the_pixels_of_transformers() {
+    let bytes = std::fs::read(tests().join("families/processors.json")).unwrap();
+    let settings: Vec<(Value, [usize; 3], Vec<f32>)> = serde_json::from_slice(&bytes).unwrap();
+    assert!(settings.len() >= 20);
+    let picture = std::fs::read(tests().join("golden/lossless.webp")).unwrap();
+    let (folder, _) = installed("clip", TEXT_GRAPHS[0]);
+    let mut far = Vec::new();
+    for (setting, [channels, height, width], wanted) in settings {
+        std::fs::write(folder.path().join("preprocessor_config.json"), setting.to_string()).unwrap();
+        let model = Model::open(folder.path().to_str().unwrap()).unwrap();
+        let picture = decode(&picture, DecodeMode::Exact, 224, &DecodeLimits::default()).unwrap();
+        let values = model.preprocess().apply(&picture);
+        assert_eq!(
+            (values.len(), model.preprocess().side()),
+            (channels * height * width, height.max(width)),
+            "{setting}"
+        );
+        let every = if values.len() < 20_000 { 41 } else { 2003 };
+        let off = values.iter().step_by(every).zip(&wanted).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+        // The range of all values, of which two levels of 256 may be lost to rounding.
+        let range = wanted.iter().fold(0.0f32, |range, value| range.max(value.abs()));
+        eprintln!("{setting}: off by {off:.5} of {range:.2}");
+        if off > f64::from(range) * 2.5 / 255.0 {
+            far.push((setting, off));
+        }
+    }
+    assert!(far.is_empty(), "{far:#?}");
+}

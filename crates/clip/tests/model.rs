@@ -91,6 +91,18 @@ fn whatever_decides_the_vectors_changes_the_fingerprint() {
 }
 
 #[test]
+fn fingerprints_are_those_of_the_first_release() {
+    // Another one and every index of the model would have to be made anew.
+    assert_eq!(Model::open("demo").unwrap().fingerprint(), "8f8fccdbc24486fb59d0898fe0ae6887");
+    // The settings as clip-vit-base-patch32 has them, in their older form.
+    let b32 = br#"{"crop_size": 224, "do_center_crop": true, "do_normalize": true, "do_resize": true,
+        "feature_extractor_type": "CLIPFeatureExtractor", "image_mean": [0.48145466, 0.4578275, 0.40821073],
+        "image_std": [0.26862954, 0.26130258, 0.27577711], "resample": 3, "size": 224}"#;
+    let folder = with("preprocessor_config.json", b32);
+    assert_eq!(open(&folder).unwrap().fingerprint(), "9eb19fee2a344efa79709be8eeb0f7bf");
+}
+
+#[test]
 fn a_model_file_that_is_none_is_named() {
     let whole = std::fs::read(demo().join("onnx/vision_model.onnx")).unwrap();
     for (bytes, what) in [(&whole[..whole.len() / 2], "half of it"), (b"this is text", "text"), (b"", "empty")] {
