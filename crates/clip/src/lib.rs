@@ -31,3 +31,4 @@ pub use model::Model;
 pub use preprocess::Preprocess;
 pub use protocol::{Embedding, ModelIdentity, NotAVector};
 pub use runtime::runtime_path;
+pub use tokenizer::ContextUse;

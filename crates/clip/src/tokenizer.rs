@@ -17,7 +17,27 @@ pub struct TextTokenizer {
     pub pads_left: bool,
     /// Tokens that the model reads of a text at most, the special ones included.
     pub context: usize,
+    /// Tokens that are added to every text.
+    special: usize,
     cleaning: Cleaning,
+}
+
+/// How many tokens a text has, and how many of them a model reads. Both count the special tokens that stand around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContextUse {
+    /// Tokens that the vector is made of.
+    pub used: usize,
+    /// Tokens that the text has.
+    pub total: usize,
+    /// Tokens that the model reads of a text at most.
+    pub context: usize,
+}
+
+impl ContextUse {
+    /// Whether part of the text was cut off.
+    pub fn is_cut(&self) -> bool {
+        self.used < self.total
+    }
 }
 
 /// What a tokenizer's class in transformers does to a text before its `tokenizer.json` sees it.
@@ -71,12 +91,21 @@ impl TextTokenizer {
             Some(side) => side == Side::Left,
             None => padding.is_some_and(|p| matches!(p.direction, PaddingDirection::Left)),
         };
-        Ok(Self { tokenizer, pad_id, pads_left, context, cleaning: Cleaning::of(config, extra) })
+        Ok(Self { tokenizer, pad_id, pads_left, context, special, cleaning: Cleaning::of(config, extra) })
     }
 
     /// The ids of a text, with the special tokens; the one that ends the text stays when it is truncated.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>, String> {
         Ok(self.encoded(text)?.get_ids().to_vec())
+    }
+
+    /// How much of a text its ids stand for.
+    pub fn usage(&self, text: &str) -> Result<ContextUse, String> {
+        let encoding = self.encoded(text)?;
+        let used = encoding.get_ids().len();
+        // What was cut off comes in pieces, each with special tokens of its own.
+        let cut = encoding.get_overflowing().iter().map(|piece| piece.get_ids().len() - self.special).sum::<usize>();
+        Ok(ContextUse { used, total: used + cut, context: self.context })
     }
 
     fn encoded(&self, text: &str) -> Result<Encoding, String> {

@@ -145,6 +145,23 @@ fn golden_texts_of_an_earlier_version_are_made_anew_where_it_was_wrong() {
 }
 
 #[test]
+fn a_text_longer_than_the_context_is_told() {
+    for (family, context) in [("clip", 24), ("siglip", 24), ("siglip2", 64), ("xlm_r", 26), ("xlm_r_openclip", 18)] {
+        let (_folder, model) = installed(family, TEXT_GRAPHS[0]);
+        let encoder = model.text_encoder(1).unwrap();
+        let of = |text: &str| encoder.context_use(text).unwrap();
+        let short = of("a yellow car");
+        assert!(short.used == short.total && !short.is_cut(), "{family}: {short:?}");
+        assert_eq!(short.used, encoder.token_ids("a yellow car").unwrap().len(), "{family}");
+        // Each word more is as many tokens more, whether they are used or not.
+        let word = of("a very yellow car").total - short.total;
+        let long = of(&format!("a {}yellow car", "very ".repeat(100)));
+        assert_eq!((long.used, long.total, long.context), (context, short.total + 100 * word, context), "{family}");
+        assert!(long.is_cut());
+    }
+}
+
+#[test]
 fn settings_of_every_form_give_the_pixels_of_transformers() {
     let bytes = std::fs::read(tests().join("families/processors.json")).unwrap();
     let settings: Vec<(Value, [usize; 3], Vec<f32>)> = serde_json::from_slice(&bytes).unwrap();

@@ -6,7 +6,7 @@ use protocol::{Embedding, ModelIdentity};
 
 use super::choice::Choice;
 use super::session::Encoder;
-use crate::tokenizer::TextTokenizer;
+use crate::tokenizer::{ContextUse, TextTokenizer};
 use crate::{Model, ModelError};
 
 const IDS: &str = "input_ids";
@@ -64,7 +64,7 @@ impl TextEncoder {
         &self.identity
     }
 
-    /// Embeds texts of any length; what exceeds the model's context is cut off. Gives one embedding a text, in order.
+    /// Embeds texts of any length; what exceeds the model's context is cut off ([`TextEncoder::context_use`]). Gives one embedding a text, in order.
     ///
     /// # Errors
     /// If the model fails, or gives a vector without a direction.
@@ -87,7 +87,20 @@ impl TextEncoder {
     /// # Errors
     /// If the tokenizer fails.
     pub fn token_ids(&self, text: &str) -> Result<Vec<u32>, ModelError> {
-        self.tokenizer.ids(text).map_err(|e| self.encoder.unusable(format!("its tokenizer failed on {text:?}: {e}")))
+        self.tokenizer.ids(text).map_err(|e| self.tokenizer_failed(text, &e))
+    }
+
+    /// How many tokens a text has, and how many of them its embedding is made of. [`TextEncoder::encode`] cuts off the
+    /// rest without a word; who has a person before them says so.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn context_use(&self, text: &str) -> Result<ContextUse, ModelError> {
+        self.tokenizer.usage(text).map_err(|e| self.tokenizer_failed(text, &e))
+    }
+
+    fn tokenizer_failed(&self, text: &str, detail: &str) -> ModelError {
+        self.encoder.unusable(format!("its tokenizer failed on {text:?}: {detail}"))
     }
 
     /// The graph's output for at most one batch of texts, f32 [N, D], and D.
