@@ -188,6 +188,14 @@ pub enum IndexError {
 }
 
 impl IndexError {
+    /// The same of another file, of which the damaged one is a whole copy.
+    pub(crate) fn of_origin(self, origin: &Path) -> Self {
+        match self {
+            Self::Damaged { what, remedy, .. } => Self::Damaged { path: origin.into(), what, remedy },
+            other => other,
+        }
+    }
+
     /// For `map_err`: what was tried and on which file.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let error = disk::Error::io(action, path);

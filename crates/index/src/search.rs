@@ -67,10 +67,11 @@ impl Index {
         let (mut segments, mut files, mut warning) = (Vec::new(), Vec::new(), None);
         let mut first_row = 0;
         for (segment, listed) in snapshot::take(prefix, meta, cache_dir)?.into_iter().zip(&meta.segments) {
-            let vectors = MappedVectors::open(&segment.faiss, FileKind::Generation)?;
+            let vectors = MappedVectors::open(&segment.faiss, FileKind::Generation);
+            let vectors = vectors.map_err(|error| error.of_origin(&segment.origin))?;
             if (vectors.rows, vectors.dim) != (segment.rows, meta.model.embedding_dim) {
                 let what = format!("it has {} vectors of D = {}, not as the index lists", vectors.rows, vectors.dim);
-                return Err(FileKind::Generation.damaged(&segment.faiss, what));
+                return Err(FileKind::Generation.damaged(&segment.origin, what));
             }
             let bits = match segment.bits {
                 Some(Ok(bits)) if bits.dim() == vectors.dim => Some(bits),

@@ -34,6 +34,8 @@ pub(crate) const DAMAGED: &str = "its bytes do not fit the checksum in the index
 #[derive(Debug)]
 pub(crate) struct SnapshotSegment {
     pub faiss: PathBuf,
+    /// The index's file of the same bytes.
+    pub origin: PathBuf,
     pub paths: PathsFile,
     pub facts: FactsFile,
     pub rows: u64,
@@ -84,7 +86,7 @@ fn take_segment(segment: &Segment, root: &str, dir: &Path) -> Result<SnapshotSeg
     let bits = segment.meta.first_pass.as_ref().map(|meta| take_bits(segment, meta, &target));
     let [paths, facts] = ["paths", "facts"].map(|extension| faiss.with_extension(extension));
     let (paths, facts) = take_files(segment, root, &paths, &facts)?;
-    Ok(SnapshotSegment { faiss, paths, facts, rows, bits, checked_now, in_use })
+    Ok(SnapshotSegment { faiss, origin: segment.faiss.clone(), paths, facts, rows, bits, checked_now, in_use })
 }
 
 /// Brings a file of a segment here. A file of somebody else's is copied: who has it can shorten it, which would end a
@@ -106,7 +108,7 @@ fn take_files(segment: &Segment, root: &str, paths: &Path, facts: &Path) -> Resu
         && paths.has_rows(rows)
         && facts.has_rows(rows)
         // Those that older software took out may be below another spelling of the root.
-        && (rows == 0 || paths.get(0)?.strip_prefix(root).is_some_and(|rest| rest.starts_with('/')))
+        && (rows == 0 || paths.get(0).is_ok_and(|path| path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'))))
     {
         return Ok((paths, facts));
     }
@@ -141,7 +143,7 @@ fn take_bits(segment: &Segment, meta: &FirstPassMeta, target: &Path) -> Result<B
         Ok(bits) => Ok(bits),
         Err(_) => {
             bring(&segment.bits, target)?;
-            open_bits(target, segment, meta)
+            open_bits(target, segment, meta).map_err(|error| error.of_origin(&segment.bits))
         }
     }
 }
