@@ -17,7 +17,8 @@ fn program() -> &'static Path {
         let folder = Path::new(env!("CARGO_BIN_EXE_server")).parent().unwrap();
         let mut cargo = Command::new(env!("CARGO"));
         cargo
-            .args(["build", "--quiet", "--package", "query", "--bin", "query", "--target-dir"])
+            // With the features that the workspace has: nothing is compiled twice.
+            .args(["build", "--quiet", "--workspace", "--bin", "query", "--target-dir"])
             .arg(folder.parent().unwrap());
         if folder.ends_with("release") {
             cargo.arg("--release");
