@@ -10,6 +10,7 @@ use fleet::HostSpec;
 use protocol::setup::HostReport;
 use stop::Stop;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::interrupt::unless_stopped;
 use crate::job::Arguments;
@@ -19,6 +20,9 @@ use crate::users;
 
 /// A clock that is further off than this makes file times meaningless.
 const CLOCK_S: f64 = 5.0;
+
+/// Tasks that are given up are gone within this.
+const GIVEN_UP: Duration = Duration::from_secs(1);
 
 /// A host's self-check may load a large model.
 const CHECK: Duration = Duration::from_secs(300);
@@ -57,7 +61,12 @@ where
         Ok(())
     };
     // What runs on the machines finds its standard input closed.
-    unless_stopped(stop, "the hosts to answer", answers).await?;
+    let answered = unless_stopped(stop, "the hosts to answer", answers).await;
+    if answered.is_err() {
+        // Who still asks holds the share, whose token goes with the last of them.
+        let _ = timeout(GIVEN_UP, asked.shutdown()).await;
+    }
+    answered?;
     let outcome = |(spec, result): (HostSpec, Result<T>)| {
         let named = format!("{}: ", spec.name);
         let result = result.map_err(|e| format!("{e:#}").trim_start_matches(&named).to_owned());

@@ -43,8 +43,11 @@ impl Share {
         if let Some(dir) = &self.image_dir {
             arguments = arguments.set("image-dir", site.path(dir)?).set_some("image-name", name_in(dir));
         }
-        if let Some((prefix, Token { name, content, .. })) = &self.index {
+        if let Some((prefix, Token { name, content, alone, .. })) = &self.index {
             arguments = arguments.set("index-dir", site.path(prefix.dir())?).word("--token").word(name).word(content);
+            if *alone {
+                arguments = arguments.word("--new-index-dir");
+            }
         }
         Ok(arguments)
     }

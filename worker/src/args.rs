@@ -65,6 +65,10 @@ pub struct Check {
     #[arg(long, value_names = ["NAME", "CONTENT"], num_args = 2, requires = "index_dir")]
     pub token: Option<Vec<String>>,
 
+    /// The index folder was made for this question: it goes if its asker is gone, who else removes it.
+    #[arg(long, requires = "token")]
+    pub new_index_dir: bool,
+
     /// Folder for logs, lists and programs.
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,

@@ -105,7 +105,8 @@ fn work_dir(all: Option<PathBuf>, run: Option<PathBuf>) -> Result<WorkDir> {
 fn run_check(args: &args::Check) -> Result<Exit> {
     if args.granted {
         // What it measures with is removed when it ends by itself, unless the share hangs.
-        interrupt::attended(CHECK_ENDS, |_| ())?;
+        let stop = interrupt::attended(CHECK_ENDS, |_| ())?;
+        stop.at_end(leave(args));
     }
     let token = args.token.as_deref().and_then(|t| Some((t.first()?.as_str(), t.get(1)?.as_str())));
     let report = check::check(&check::Check {
@@ -122,8 +123,23 @@ fn run_check(args: &args::Check) -> Result<Exit> {
             _ => check::Extent::Programs,
         },
     });
+    leave(args)();
     answer(&encode_line(&report))?;
     Ok(if report.problems.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+/// Removes an index folder that was made for a check whose asker is gone, and could not remove it while this host wrote there.
+fn leave(args: &args::Check) -> impl FnOnce() + Send + use<> {
+    let dir = args.index_dir.clone().filter(|_| args.new_index_dir);
+    let token = args.token.as_deref().and_then(|token| token.first().cloned());
+    move || {
+        if let (Some(dir), Some(token)) = (dir, token)
+            && !dir.join(token).exists()
+        {
+            // It fails where something is in it.
+            let _ = std::fs::remove_dir(dir);
+        }
+    }
 }
 
 fn run_bundle(out: &Path) -> Result<Exit> {
