@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -133,7 +133,7 @@ fn includable(file: &Path, folder: &Path) -> io::Result<String> {
     let plain = |path: &Path| {
         path.to_str().filter(|p| !p.contains(|c: char| c.is_control() || ODD.contains(c))).map(str::to_owned)
     };
-    let file: PathBuf = std::path::absolute(expand_home(file))?;
+    let file = std::env::current_dir()?.join(expand_home(file));
     if let Some(path) = plain(&file) {
         return Ok(path);
     }
@@ -145,6 +145,8 @@ fn includable(file: &Path, folder: &Path) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]
