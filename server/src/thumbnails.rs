@@ -199,7 +199,7 @@ mod tests {
         let kept = fs::read(photos.join(&name[..2]).join(file(&name))).unwrap();
         assert_eq!(kept, vec![1; 1000], "nothing was written through the link");
         // A folder that others use too.
-        let shared = Thumbnails::new(Place::Here(photos.clone()), 0);
+        let shared = Thumbnails::new(Place::Here(photos.clone()), 100);
         symlink(dir.path(), photos.join("zz")).unwrap();
         assert_eq!(shared.tidy(), 1, "only what is named as thumbnails are");
         assert!(photos.join(&name[..2]).join("holiday.jpg").exists());
