@@ -64,7 +64,8 @@ impl TextEncoder {
         &self.identity
     }
 
-    /// Embeds texts of any length; what exceeds the model's context is cut off ([`TextEncoder::context_use`]). Gives one embedding a text, in order.
+    /// Embeds texts of any length; what exceeds the model's context is cut off ([`TextEncoder::context_use`]). Gives one
+    /// embedding a text, in order.
     ///
     /// # Errors
     /// If the model fails, or gives a vector without a direction.
